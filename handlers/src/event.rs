@@ -65,7 +65,9 @@ impl Event {
     /// What every event has: a name, a session, other fields.
     fn parts(&self) -> (Option<&str>, Option<&str>, &Extra) {
         let (name, session, extra) = match self {
-            Self::Message(event) | Self::Sent(event) | Self::Change(event) => (&event.name, &event.session_id, &event.extra),
+            Self::Message(event) | Self::Sent(event) | Self::Change(event) => {
+                (&event.name, &event.session_id, &event.extra)
+            }
             Self::Status(event) => (&event.name, &event.session_id, &event.extra),
             Self::Connection(event) => (&event.name, &event.session_id, &event.extra),
             Self::Unknown(event) => (&event.name, &event.session_id, &event.extra),
@@ -118,7 +120,9 @@ impl Event {
     /// The fields that have no typed field, to add to them.
     pub fn extra_mut(&mut self) -> Option<&mut Extra> {
         match self {
-            Self::Message(event) | Self::Sent(event) | Self::Change(event) => Some(&mut event.extra),
+            Self::Message(event) | Self::Sent(event) | Self::Change(event) => {
+                Some(&mut event.extra)
+            }
             Self::Status(event) => Some(&mut event.extra),
             Self::Connection(event) => Some(&mut event.extra),
             Self::Unknown(event) => Some(&mut event.extra),

@@ -145,30 +145,37 @@ mod tests {
     use super::*;
     use crate::{MessageStatus, UnknownEvent, UnknownReason};
 
-    fn json(event: Event) -> String {
-        serde_json::to_string(&event).unwrap()
+    fn json(event: &Event) -> String {
+        serde_json::to_string(event).unwrap()
     }
 
     #[test]
     fn what_is_absent_is_left_out() {
-        let mut status = StatusEvent::default();
-        status.session_id = Some("1".into());
-        status.status = Some(MessageStatus::Other("5".into()));
-        status.timestamp = Some(Timestamp::UNIX_EPOCH);
-        status.error = Some(MessageError::default());
+        let status = StatusEvent {
+            session_id: Some("1".into()),
+            status: Some(MessageStatus::Other("5".into())),
+            timestamp: Some(Timestamp::UNIX_EPOCH),
+            error: Some(MessageError::default()),
+            ..StatusEvent::default()
+        };
         let expected = r#"{"kind":"status","session":"1","status":"5","error":{},"timestamp":"1970-01-01T00:00:00Z"}"#;
-        assert_eq!(json(Event::Status(status)), expected);
+        assert_eq!(json(&Event::Status(status)), expected);
         let unknown = UnknownEvent::new(UnknownReason::NoName);
-        assert_eq!(json(Event::Unknown(unknown)), r#"{"kind":"unknown"}"#);
+        assert_eq!(json(&Event::Unknown(unknown)), r#"{"kind":"unknown"}"#);
     }
 
     #[test]
     fn other_fields_are_as_received() {
         let mut event = MessageEvent::default();
-        for (name, text) in [("b", "1e400"), ("a", "[ 1]"), ("a", "\"\\ud800\""), ("c", "")] {
+        for (name, text) in [
+            ("b", "1e400"),
+            ("a", "[ 1]"),
+            ("a", "\"\\ud800\""),
+            ("c", ""),
+        ] {
             event.extra.push(name, text.into());
         }
         let expected = r#"{"kind":"sent","extra":{"a":"\ud800","b":1e400,"c":null}}"#;
-        assert_eq!(json(Event::Sent(event)), expected);
+        assert_eq!(json(&Event::Sent(event)), expected);
     }
 }

@@ -58,6 +58,6 @@ pub use crate::log::LogHandler;
 pub use crate::received::Received;
 pub use crate::source::{SourceChange, SourceEvent};
 pub use crate::typed::{
-    ChatType, ConnectionEvent, ConnectionStatus, Location, MessageAction, MessageError, MessageEvent,
-    MessageStatus, MessageType, StatusEvent, UnknownEvent, UnknownReason,
+    ChatType, ConnectionEvent, ConnectionStatus, Location, MessageAction, MessageError,
+    MessageEvent, MessageStatus, MessageType, StatusEvent, UnknownEvent, UnknownReason,
 };

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::lines::LineWriter;
 use crate::{
-    ConnectionStatus, Delivery, Event, EventHandler, Extra, HandlerError, MessageAction, MessageEvent,
-    MessageStatus, MessageType, SourceChange, SourceEvent, escape_controls,
+    ConnectionStatus, Delivery, Event, EventHandler, Extra, HandlerError, MessageAction,
+    MessageEvent, MessageStatus, MessageType, SourceChange, SourceEvent, escape_controls,
 };
 
 /// Prints one line for each event (`use = "log"`).

@@ -109,7 +109,9 @@ pub(super) fn name_of(json: Option<&str>) -> Result<String, UnknownReason> {
 }
 
 /// A name and a session, to keep.
-pub(super) fn owned((name, session): (Option<&str>, Option<&str>)) -> (Option<String>, Option<String>) {
+pub(super) fn owned(
+    (name, session): (Option<&str>, Option<&str>),
+) -> (Option<String>, Option<String>) {
     (name.map(str::to_owned), session.map(str::to_owned))
 }
 

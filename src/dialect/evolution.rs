@@ -37,7 +37,10 @@ impl Evolution {
             Ok(whole) => whole,
             Err(reason) => return all.broken(reason),
         };
-        let (session, me) = (whole.get("instance").and_then(text), whole.get("sender").and_then(text));
+        let (session, me) = (
+            whole.get("instance").and_then(text),
+            whole.get("sender").and_then(text),
+        );
         let unknown = |all: &mut Collector<'_>, name: Option<&str>, reason| {
             all.unknown_with((name, session.as_deref()), reason, &whole, &[API_KEY], None);
         };
@@ -53,7 +56,9 @@ impl Evolution {
         let data = whole.get("data");
         match &*name {
             "messages.upsert" | "send.message" => each(data, |one| envelope.message(one, all)),
-            "messages.edited" | "send.message.update" => each(data, |one| envelope.protocol(one, all)),
+            "messages.edited" | "send.message.update" => {
+                each(data, |one| envelope.protocol(one, all));
+            }
             "messages.delete" => each(data, |one| envelope.deleted(one, all)),
             "messages.update" => each(data, |one| envelope.update(one, all)),
             "connection.update" | "status.instance" | "logout.instance" | "qrcode.updated" => {
@@ -61,7 +66,11 @@ impl Evolution {
             }
             other => {
                 let is_known = WITHOUT_KIND.iter().any(|known| other.starts_with(known));
-                let reason = if is_known { UnknownReason::NoKind } else { UnknownReason::UnknownName };
+                let reason = if is_known {
+                    UnknownReason::NoKind
+                } else {
+                    UnknownReason::UnknownName
+                };
                 unknown(all, Some(other), reason);
             }
         }
@@ -89,13 +98,17 @@ impl Envelope<'_> {
         };
         let json = json.unwrap_or_default();
         // An own message may come twice, with another status.
-        all.push(event, |hasher| hasher.object(json, &["messageTimestamp", "status"]));
+        all.push(event, |hasher| {
+            hasher.object(json, &["messageTimestamp", "status"])
+        });
     }
 
     /// A message of the protocol itself: an edit, or a deletion.
     fn protocol(&self, json: Option<&str>, all: &mut Collector<'_>) {
         let mut data = Picked::of(json, ["key", "type", "editedMessage", "timestampMs"]);
-        let edited = data.get("editedMessage").filter(|edited| edited.starts_with('{'));
+        let edited = data
+            .get("editedMessage")
+            .filter(|edited| edited.starts_with('{'));
         let is_deletion = matches!(data.get("type"), Some("\"REVOKE\"" | "0"));
         if data.is_object() && edited.is_none() && !is_deletion {
             let named = (Some(self.name), self.session);
@@ -189,7 +202,9 @@ impl Envelope<'_> {
                     } else {
                         ConnectionStatus::Failed
                     });
-                    event.reason = { event.qr.is_none() }.then(|| data.words("message")).flatten();
+                    event.reason = { event.qr.is_none() }
+                        .then(|| data.words("message"))
+                        .flatten();
                 }
                 _ => event.status = data.text("state").map(|word| connection(&word)),
             }
@@ -207,12 +222,18 @@ fn writer(key: &mut Picked<'_, { KEY.len() }>, is_of_one: bool) -> Option<String
     let of_chat = ["remoteJidAlt", "remoteJid"];
     let of_chat = of_chat.into_iter().filter(|_| is_of_one);
     let mut ids = of_person.into_iter().chain(of_chat);
-    let phone_of = |name: &str| key.get(name).and_then(text).filter(|id| phone(id).is_some());
+    let phone_of = |name: &str| {
+        key.get(name)
+            .and_then(text)
+            .filter(|id| phone(id).is_some())
+    };
     if let Some(found) = ids.find_map(phone_of) {
         return Some(person(&found));
     }
     let written = ["participant", "remoteJid"];
-    let mut written = written.into_iter().filter(|name| is_of_one || *name == "participant");
+    let mut written = written
+        .into_iter()
+        .filter(|name| is_of_one || *name == "participant");
     written.find_map(|name| key.get(name).and_then(text))
 }
 
@@ -225,7 +246,7 @@ fn time(json: &str) -> Option<Timestamp> {
     let mut half = |name: &str| halves.take(name, |json| json.parse::<i64>().ok());
     let (low, high) = (half("low")?, half("high")?);
     let is_half = |half: i64| half.unsigned_abs() <= u64::from(u32::MAX);
-    let seconds = (is_half(low) && is_half(high)).then(|| (high << 32) | (low & 0xffff_ffff))?;
+    let seconds = (is_half(low) && is_half(high)).then_some((high << 32) | (low & 0xffff_ffff))?;
     Timestamp::from_second(seconds).ok()
 }
 
@@ -257,7 +278,13 @@ const API_KEY: &str = "apikey";
 /// What stands for the name of who sends from this number.
 const OWN_NAME: &str = "Você";
 
-const MESSAGE: [&str; 5] = ["key", "pushName", "message", "messageTimestamp", "contextInfo"];
+const MESSAGE: [&str; 5] = [
+    "key",
+    "pushName",
+    "message",
+    "messageTimestamp",
+    "contextInfo",
+];
 
 const KEY: [&str; 8] = [
     "remoteJid",
@@ -270,9 +297,22 @@ const KEY: [&str; 8] = [
     "senderPn",
 ];
 
-const UPDATE: [&str; 6] = ["key", "keyId", "remoteJid", "fromMe", "participant", "status"];
+const UPDATE: [&str; 6] = [
+    "key",
+    "keyId",
+    "remoteJid",
+    "fromMe",
+    "participant",
+    "status",
+];
 
-const CONNECTION: [&str; 5] = ["state", "statusReason", "disconnectionReasonCode", "qrcode", "message"];
+const CONNECTION: [&str; 5] = [
+    "state",
+    "statusReason",
+    "disconnectionReasonCode",
+    "qrcode",
+    "message",
+];
 
 /// The beginnings of the names of events that have no kind.
 const WITHOUT_KIND: [&str; 14] = [
@@ -299,7 +339,10 @@ mod tests {
     #[test]
     fn a_time_may_be_in_halves() {
         let table = [
-            (r#"{"low":1764064800,"high":0,"unsigned":true}"#, Some(1_764_064_800)),
+            (
+                r#"{"low":1764064800,"high":0,"unsigned":true}"#,
+                Some(1_764_064_800),
+            ),
             (r#"{"low":-1,"high":0}"#, Some(4_294_967_295)),
             (r#"{"low":1,"high":1}"#, Some(4_294_967_297)),
             (r#"{"low":1}"#, None),
@@ -315,7 +358,13 @@ mod tests {
 
     #[test]
     fn the_api_key_is_in_no_event() {
-        for name in ["presence.update", "new", "messages.upsert", "messages.edited", "logout.instance"] {
+        for name in [
+            "presence.update",
+            "new",
+            "messages.upsert",
+            "messages.edited",
+            "logout.instance",
+        ] {
             let body = format!(r#"{{"event":"{name}","data":{{"type":5}},"apikey":"hidden"}}"#);
             let events = Evolution.events(&body.into());
             assert!(!format!("{events:?}").contains("hidden"), "{events:?}");

@@ -54,7 +54,11 @@ impl Gowa {
             "message.ack" => each(payload, |one| envelope.ack(one, all)),
             other => {
                 let is_known = WITHOUT_KIND.iter().any(|known| other.starts_with(known));
-                let reason = if is_known { UnknownReason::NoKind } else { UnknownReason::UnknownName };
+                let reason = if is_known {
+                    UnknownReason::NoKind
+                } else {
+                    UnknownReason::UnknownName
+                };
                 all.unknown((Some(other), envelope.session), reason, &whole);
             }
         }
@@ -122,7 +126,9 @@ impl Envelope<'_> {
         let extra = all.extra(&payload, &["ids"]);
         let mut hasher = ContentHasher::default();
         let json = json.unwrap_or_default();
-        let rest = hasher.object(json, &["ids", "timestamp"]).then(|| hasher.finish());
+        let rest = hasher
+            .object(json, &["ids", "timestamp"])
+            .then(|| hasher.finish());
         each(payload.get("ids"), |id| {
             let event = |all: &mut Collector<'_>| {
                 let mut event = same.clone();
@@ -148,7 +154,10 @@ fn content(payload: &mut Payload<'_>, event: &mut MessageEvent) {
         };
         event.kind = Some(kind);
         event.media_url = payload.words(field);
-        let mut media = Picked::of(Some(media), ["path", "url", "caption", "filename", "mime_type"]);
+        let mut media = Picked::of(
+            Some(media),
+            ["path", "url", "caption", "filename", "mime_type"],
+        );
         if media.is_object() {
             event.media_url = media.words("path").or_else(|| media.words("url"));
             event.filename = media.words("filename");

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use bytestring::ByteString;
 
+use self::content::MESSAGE;
 use super::collector::{Collector, gateway, owned};
 use super::content::ContentHash;
 use super::picked::{Picked, each, scalar, text};
@@ -39,7 +40,9 @@ impl Meta {
         }
         let mut account = None;
         each(whole.get("entry"), |entry| {
-            account = account.take().or_else(|| Picked::of(entry, ["id"]).scalar("id"));
+            account = account
+                .take()
+                .or_else(|| Picked::of(entry, ["id"]).scalar("id"));
         });
         let reason = match whole.get("object") {
             None => UnknownReason::NoName,
@@ -57,7 +60,9 @@ fn of_entry(json: Option<&str>, all: &mut Collector<'_>) {
     each(entry.get("changes"), |json| {
         let change = Picked::of(json, ["field", "value"]);
         let value = change.inner("value", VALUE);
-        let phone = value.inner("metadata", ["phone_number_id"]).scalar("phone_number_id");
+        let phone = value
+            .inner("metadata", ["phone_number_id"])
+            .scalar("phone_number_id");
         let name = change.get("field").and_then(text);
         let change_of = Change {
             name: name.as_deref(),
@@ -73,7 +78,9 @@ fn of_entry(json: Option<&str>, all: &mut Collector<'_>) {
             });
         };
         items("messages", &mut |json| change_of.message(json, false, all));
-        items("message_echoes", &mut |json| change_of.message(json, true, all));
+        items("message_echoes", &mut |json| {
+            change_of.message(json, true, all);
+        });
         items("statuses", &mut |json| change_of.status(json, all));
         if is_empty {
             let reason = match change.get("field") {
@@ -132,7 +139,11 @@ impl Change<'_> {
                 event.action = action;
                 return Event::Change(event);
             }
-            if is_own { Event::Sent(event) } else { Event::Message(event) }
+            if is_own {
+                Event::Sent(event)
+            } else {
+                Event::Message(event)
+            }
         };
         all.push(event, |hasher| hasher.object(json, &["timestamp"]));
     }
@@ -172,7 +183,9 @@ impl Change<'_> {
             event.message_id = status.text("id");
             event.status = status.text("status").map(|word| (&*word).into());
             event.from_me = status.is_object().then_some(true);
-            event.chat = status.words("recipient_id").or_else(|| status.words("recipient_user_id"));
+            event.chat = status
+                .words("recipient_id")
+                .or_else(|| status.words("recipient_user_id"));
             let is_group = status.get("recipient_type") == Some("\"group\"");
             event.recipient = if is_group {
                 let participant = status.words("recipient_participant_id");
@@ -181,7 +194,11 @@ impl Change<'_> {
                 event.chat.clone()
             };
             event.recipient = event.recipient.as_deref().map(person);
-            let chat_type = if is_group { ChatType::Group } else { ChatType::Private };
+            let chat_type = if is_group {
+                ChatType::Group
+            } else {
+                ChatType::Private
+            };
             event.chat_type = event.chat.is_some().then_some(chat_type);
             event.timestamp = status.time("timestamp");
             event.error = status.get("errors").and_then(error);
@@ -223,7 +240,11 @@ fn error(json: &str) -> Option<MessageError> {
 
 /// A person: a phone number is nothing but digits.
 fn person(id: &str) -> String {
-    if is_digits(id) { format!("+{id}") } else { id.to_owned() }
+    if is_digits(id) {
+        format!("+{id}")
+    } else {
+        id.to_owned()
+    }
 }
 
 /// The object of bodies about WhatsApp.
@@ -232,7 +253,13 @@ const WHATSAPP: &str = "whatsapp_business_account";
 /// So many names beside the messages are known.
 const MAX_PERSONS: usize = 4096;
 
-const VALUE: [&str; 5] = ["metadata", "contacts", "messages", "message_echoes", "statuses"];
+const VALUE: [&str; 5] = [
+    "metadata",
+    "contacts",
+    "messages",
+    "message_echoes",
+    "statuses",
+];
 
 const STATUS: [&str; 9] = [
     "id",
@@ -244,30 +271,4 @@ const STATUS: [&str; 9] = [
     "recipient_participant_id",
     "recipient_participant_user_id",
     "errors",
-];
-
-/// The fields of a message with a meaning.
-const MESSAGE: [&str; 22] = [
-    "id",
-    "from",
-    "from_user_id",
-    "to",
-    "to_user_id",
-    "group_id",
-    "timestamp",
-    "type",
-    "context",
-    "text",
-    "image",
-    "video",
-    "audio",
-    "document",
-    "sticker",
-    "location",
-    "reaction",
-    "button",
-    "interactive",
-    "order",
-    "edit",
-    "revoke",
 ];

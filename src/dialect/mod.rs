@@ -10,7 +10,7 @@
 //! `content.rs` says when two events say the same.
 //!
 //! Each dialect is a file. Those of gateways read their fields with `Picked` and give their events to a
-//! `Collector`, which keeps the limits; GATEWAYS in `docs/receiving.md` says what becomes what.
+//! `Collector`, which keeps the limits; `docs/receiving.md` says what becomes what.
 
 mod codeskytz;
 mod collector;
@@ -49,13 +49,13 @@ pub use content::ContentHasher;
 #[cfg(test)]
 pub(crate) use decoder::OWN_MARK;
 pub(crate) use decoder::{Decoder, enclose_own, read_own, remove_own_mark};
+pub use evolution::Evolution;
+pub use gowa::Gowa;
+pub use meta::Meta;
 pub(crate) use name::cut;
 pub(crate) use outline::outline;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use outline::{read_outline, write_outline};
-pub use evolution::Evolution;
-pub use gowa::Gowa;
-pub use meta::Meta;
 pub use raw::Raw;
 pub(crate) use reader::{BodyReader, EventIds, Hints, Odd, Reading};
 pub use telegram::Telegram;

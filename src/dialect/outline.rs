@@ -45,7 +45,11 @@ fn of_message(event: &MessageEvent) -> MessageEvent {
     let mut outline = MessageEvent::default();
     outline.message_id = short(&event.message_id);
     // Its lane is all that it is for.
-    outline.from = short(if event.chat.is_some() { &event.chat } else { &event.from });
+    outline.from = short(if event.chat.is_some() {
+        &event.chat
+    } else {
+        &event.from
+    });
     outline
 }
 

@@ -48,7 +48,9 @@ impl<'a, const N: usize> Picked<'a, N> {
             taken: [false; N],
         };
         let object = json.filter(|json| json.starts_with('{'));
-        object.map_or_else(none, |json| Self::of_body(json, names).unwrap_or_else(|_| none()))
+        object.map_or_else(none, |json| {
+            Self::of_body(json, names).unwrap_or_else(|_| none())
+        })
     }
 
     /// Whether there is an object at all.

@@ -318,17 +318,26 @@ mod tests {
 
     #[test]
     fn a_list_is_an_event_each() {
-        let raw = Raw::default().each("/events").event("/type").session("/source/id");
+        let raw = Raw::default()
+            .each("/events")
+            .event("/type")
+            .session("/source/id");
         let events = |body: &str| {
             let events = raw.events(&body.into()).into_iter();
             let named = events.map(|event| {
-                (event.name().map(str::to_owned), event.session_id().map(str::to_owned))
+                (
+                    event.name().map(str::to_owned),
+                    event.session_id().map(str::to_owned),
+                )
             });
             named.collect::<Vec<_>>()
         };
         let some = |text: &str| Some(text.to_owned());
         let body = r#"{"events":[{"type":"a","source":{"id":"1"}},{"type":"b"},7]}"#;
-        assert_eq!(events(body), [(some("a"), some("1")), (some("b"), None), (None, None)]);
+        assert_eq!(
+            events(body),
+            [(some("a"), some("1")), (some("b"), None), (None, None)]
+        );
         let of_body = r#"{"type":"whole","events":[{}]}"#;
         assert_eq!(events(of_body), [(some("whole"), None)]);
         for alone in [r#"{"events":[]}"#, r#"{"events":{}}"#, "[]", "x"] {
@@ -338,7 +347,9 @@ mod tests {
 
     #[test]
     fn an_id_may_be_of_several_fields() {
-        let raw = Raw::default().id_fields(["Sid", "Status"]).session_field("To");
+        let raw = Raw::default()
+            .id_fields(["Sid", "Status"])
+            .session_field("To");
         let read = |body: &str| match raw.events(&body.into()).remove(0) {
             Event::Unknown(event) => (event.event_id, event.session_id),
             other => panic!("{other:?}"),

@@ -206,11 +206,7 @@ impl BodyReader {
     }
 
     /// The ids that the sender itself gave to a body and to its events.
-    pub(crate) fn event_ids(
-        &self,
-        content: &Bytes,
-        headers: &[(Cow<'_, str>, Bytes)],
-    ) -> EventIds {
+    pub(crate) fn event_ids(&self, content: &Bytes, headers: &[(Cow<'_, str>, Bytes)]) -> EventIds {
         let mut ids = EventIds::default();
         if let Some(id) = self.header(headers, self.0.hints.id_header.as_deref()) {
             ids.of_body = Some(id.to_vec());
@@ -308,8 +304,12 @@ fn finished(
 const KINDS: fn(&UnknownReason) -> bool = |reason| *reason != UnknownReason::NoKind;
 
 /// The same with the dialect `raw`, whose events are all unknown, and whose bodies may be anything.
-const NO_KINDS: fn(&UnknownReason) -> bool =
-    |reason| matches!(reason, UnknownReason::Panicked | UnknownReason::TooManyEvents);
+const NO_KINDS: fn(&UnknownReason) -> bool = |reason| {
+    matches!(
+        reason,
+        UnknownReason::Panicked | UnknownReason::TooManyEvents
+    )
+};
 
 /// Calls a dialect, which may be the application's own. It is a pure function, so nothing is half-changed
 /// after a panic; the panic's text is on standard error by then.
@@ -418,7 +418,10 @@ mod tests {
         for (reader, body) in table {
             let reading = reader.with_contents().read(&body.into(), &[]);
             assert_eq!(reading.events.len(), MAX_EVENTS);
-            assert_eq!(reading.events.last(), Some(&unknown(UnknownReason::TooManyEvents)));
+            assert_eq!(
+                reading.events.last(),
+                Some(&unknown(UnknownReason::TooManyEvents))
+            );
             assert_eq!(reading.odd, [Odd::NoKind(UnknownReason::TooManyEvents)]);
         }
     }
@@ -549,10 +552,38 @@ mod tests {
     /// A body of the words that dialects look for.
     fn shaped() -> impl Strategy<Value = Vec<u8>> {
         let words = [
-            "event", "message", "message.ack", "messages.upsert", "messages.edited", "messages.update",
-            "message.revoked", "poll.vote", "session.status", "payload", "data", "key", "id", "ids", "object",
-            "whatsapp_business_account", "entry", "changes", "value", "messages", "statuses", "type", "text",
-            "image", "interactive", "from", "chat", "callback_query", "update_id", "location", "media", "errors",
+            "event",
+            "message",
+            "message.ack",
+            "messages.upsert",
+            "messages.edited",
+            "messages.update",
+            "message.revoked",
+            "poll.vote",
+            "session.status",
+            "payload",
+            "data",
+            "key",
+            "id",
+            "ids",
+            "object",
+            "whatsapp_business_account",
+            "entry",
+            "changes",
+            "value",
+            "messages",
+            "statuses",
+            "type",
+            "text",
+            "image",
+            "interactive",
+            "from",
+            "chat",
+            "callback_query",
+            "update_id",
+            "location",
+            "media",
+            "errors",
         ];
         let word = proptest::sample::select(words.to_vec());
         let leaf = prop_oneof![

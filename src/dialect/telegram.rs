@@ -7,7 +7,8 @@ use super::content::ContentHash;
 use super::picked::{Picked, scalar};
 use super::{ContentHasher, Dialect, object};
 use crate::{
-    ChatType, Event, Location, MessageAction, MessageEvent, MessageType, UnknownEvent, UnknownReason,
+    ChatType, Event, Location, MessageAction, MessageEvent, MessageType, UnknownEvent,
+    UnknownReason,
 };
 
 /// The dialect of [Telegram's Bot API](https://core.telegram.org/bots/api#update).

@@ -55,7 +55,9 @@ impl Waha {
         let payload = whole.get("payload");
         match &*name {
             "message" | "message.any" | "message.reaction" | "message.edited" => {
-                each(payload, |one| envelope.message(Picked::of(one, MESSAGE), all));
+                each(payload, |one| {
+                    envelope.message(Picked::of(one, MESSAGE), all);
+                });
             }
             "message.revoked" => each(payload, |one| envelope.revoked(one, all)),
             "poll.vote" => each(payload, |one| envelope.vote(one, all)),
@@ -63,7 +65,11 @@ impl Waha {
             "session.status" => each(payload, |one| envelope.status(one, all)),
             other => {
                 let is_known = WITHOUT_KIND.iter().any(|known| other.starts_with(known));
-                let reason = if is_known { UnknownReason::NoKind } else { UnknownReason::UnknownName };
+                let reason = if is_known {
+                    UnknownReason::NoKind
+                } else {
+                    UnknownReason::UnknownName
+                };
                 all.unknown_with((Some(other), envelope.session), reason, &whole, &[], id);
             }
         }
@@ -169,11 +175,17 @@ impl Envelope<'_> {
             location.address = place.words("address");
             event.location = Some(location);
         }
-        event.kind = match (own_type.as_deref().map(of_engine), event.mime_type.as_deref()) {
+        event.kind = match (
+            own_type.as_deref().map(of_engine),
+            event.mime_type.as_deref(),
+        ) {
             (Some(kind), _) => Some(kind),
             (None, Some(mime)) => Some(of_mime(mime)),
             _ if event.location.is_some() => Some(MessageType::Location),
-            _ if payload.get("vCards").is_some_and(|cards| cards.starts_with('[') && cards != "[]") => {
+            _ if payload
+                .get("vCards")
+                .is_some_and(|cards| cards.starts_with('[') && cards != "[]") =>
+            {
                 Some(MessageType::Contact)
             }
             _ => (body.is_some() && !has_media).then_some(MessageType::Text),
@@ -194,7 +206,12 @@ impl Envelope<'_> {
             !to.is_empty() && self.me.is_none_or(|me| person(me) != person(to)) && to != "me"
         };
         let to = to.filter(|to| is_own && is_other(to));
-        to.or_else(|| payload.get("from").and_then(text).filter(|from| !from.is_empty()))
+        to.or_else(|| {
+            payload
+                .get("from")
+                .and_then(text)
+                .filter(|from| !from.is_empty())
+        })
     }
 
     fn ack(&self, json: Option<&str>, all: &mut Collector<'_>) {

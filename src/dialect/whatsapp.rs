@@ -46,7 +46,11 @@ mod tests {
             ("4917:x@c.us", "4917:x@c.us", Some(ChatType::Private)),
             ("9999@lid", "9999@lid", Some(ChatType::Private)),
             ("1203@g.us", "1203@g.us", Some(ChatType::Group)),
-            ("status@broadcast", "status@broadcast", Some(ChatType::Broadcast)),
+            (
+                "status@broadcast",
+                "status@broadcast",
+                Some(ChatType::Broadcast),
+            ),
             ("12@newsletter", "12@newsletter", Some(ChatType::Channel)),
             ("@c.us", "@c.us", Some(ChatType::Private)),
             ("4917", "4917", None),

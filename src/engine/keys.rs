@@ -324,36 +324,57 @@ mod tests {
     #[test]
     fn what_a_gateway_wraps_around_an_event_does_not_count() {
         let waha = |id: &str, event: &str, payload: &str| {
-            let text = format!(r#"{{"id":"{id}","event":"{event}","session":"s","payload":{payload}}}"#);
+            let text =
+                format!(r#"{{"id":"{id}","event":"{event}","session":"s","payload":{payload}}}"#);
             of(Waha, &text)[0]
         };
         let message = r#"{"id":"m","from":"1@c.us","body":"hi","timestamp":1}"#;
         let one = waha("evt_1", "message", message);
-        assert_eq!(one, waha("evt_2", "message.any", &message.replace(":1}", ":2}")));
+        assert_eq!(
+            one,
+            waha("evt_2", "message.any", &message.replace(":1}", ":2}"))
+        );
         assert_ne!(one, waha("evt_1", "message", &message.replace("hi", "ho")));
         assert_eq!((one.named, one.window), (true, WINDOWS.keyed));
-        let ack = |who: &str| waha("e", "message.ack", &format!(r#"{{"id":"m","ack":3,"participant":"{who}"}}"#));
+        let ack = |who: &str| {
+            waha(
+                "e",
+                "message.ack",
+                &format!(r#"{{"id":"m","ack":3,"participant":"{who}"}}"#),
+            )
+        };
         assert_ne!(ack("1@lid"), ack("2@lid"));
         let odd = |id: &str, text: &str| waha(id, "presence.update", text);
         assert_eq!(odd("evt_1", "1"), odd("evt_1", "2"));
         assert_ne!(odd("evt_1", "1"), odd("evt_2", "1"));
 
         let evolution = |event: &str, status: &str, id: &str| {
-            let data = format!(r#"{{"key":{{"fromMe":true,"id":"{id}"}},"status":"{status}","message":{{}}}}"#);
-            of(Evolution, &format!(r#"{{"event":"{event}","data":{data}}}"#))[0]
+            let data = format!(
+                r#"{{"key":{{"fromMe":true,"id":"{id}"}},"status":"{status}","message":{{}}}}"#
+            );
+            of(
+                Evolution,
+                &format!(r#"{{"event":"{event}","data":{data}}}"#),
+            )[0]
         };
         let sent = evolution("send.message", "PENDING", "m");
         assert_eq!(sent, evolution("messages.upsert", "SERVER_ACK", "m"));
         assert_ne!(sent, evolution("messages.upsert", "SERVER_ACK", "n"));
         let edited = |text: &str| {
-            let data = format!(r#"{{"key":{{"id":"m"}},"editedMessage":{{"conversation":"{text}"}}}}"#);
-            of(Evolution, &format!(r#"{{"event":"messages.edited","data":{data}}}"#))[0]
+            let data =
+                format!(r#"{{"key":{{"id":"m"}},"editedMessage":{{"conversation":"{text}"}}}}"#);
+            of(
+                Evolution,
+                &format!(r#"{{"event":"messages.edited","data":{data}}}"#),
+            )[0]
         };
         assert_ne!(edited("a"), edited("b"));
         assert!(edited("a").named);
 
         let gowa = |ids: &str| {
-            let text = format!(r#"{{"event":"message.ack","payload":{{"ids":{ids},"receipt_type":"read"}}}}"#);
+            let text = format!(
+                r#"{{"event":"message.ack","payload":{{"ids":{ids},"receipt_type":"read"}}}}"#
+            );
             of(Gowa, &text)
         };
         let batch = gowa(r#"["1","2"]"#);
@@ -369,7 +390,10 @@ mod tests {
     #[test]
     fn an_event_has_its_key_in_every_batch() {
         let body = |messages: &[&str], statuses: &str| {
-            let value = format!(r#"{{"messages":[{}],"statuses":[{statuses}]}}"#, messages.join(","));
+            let value = format!(
+                r#"{{"messages":[{}],"statuses":[{statuses}]}}"#,
+                messages.join(",")
+            );
             of(
                 Meta,
                 &format!(
@@ -393,7 +417,9 @@ mod tests {
         let line = Raw::default().each("/events").session("/destination");
         let reader = BodyReader::new(Arc::new(line), hints, 1 << 20);
         let body = |ids: &[&str]| {
-            let each = ids.iter().map(|id| format!(r#"{{"webhookEventId":"{id}"}}"#));
+            let each = ids
+                .iter()
+                .map(|id| format!(r#"{{"webhookEventId":"{id}"}}"#));
             let each = each.collect::<Vec<_>>().join(",");
             let text = format!(r#"{{"destination":"U","events":[{each}]}}"#);
             keys(&reader, &Received::new("s", text))

@@ -12,7 +12,9 @@ use crate::subscriber::Subscriber;
 use crate::support::{Folder, KEY, secret, signed};
 
 fn source(dialect: &str) -> Source {
-    let mut source = Source::new(dialect).path(format!("/{dialect}")).secret(secret(KEY));
+    let mut source = Source::new(dialect)
+        .path(format!("/{dialect}"))
+        .secret(secret(KEY));
     source.dialect = named(dialect);
     source
 }
@@ -20,16 +22,21 @@ fn source(dialect: &str) -> Source {
 /// What Meta sends about these messages: the phone number of ours, the id, and whether it is a status.
 fn meta(events: &[(&str, &str, bool)]) -> String {
     let change = |(phone, id, is_status): &(&str, &str, bool)| {
-        let event = match is_status {
-            true => json!({ "statuses": [{ "id": id, "status": "read", "recipient_id": "1555" }] }),
-            false => json!({ "messages": [{ "id": id, "from": "1555", "type": "text", "text": { "body": "hi" } }] }),
+        let event = if *is_status {
+            json!({ "statuses": [{ "id": id, "status": "read", "recipient_id": "1555" }] })
+        } else {
+            json!({ "messages": [{ "id": id, "from": "1555", "type": "text", "text": { "body": "hi" } }] })
         };
         let mut value = json!({ "metadata": { "phone_number_id": phone } });
-        value.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+        value
+            .as_object_mut()
+            .unwrap()
+            .extend(event.as_object().unwrap().clone());
         json!({ "field": "messages", "value": value })
     };
     let changes: Vec<Value> = events.iter().map(change).collect();
-    json!({ "object": "whatsapp_business_account", "entry": [{ "id": "9", "changes": changes }] }).to_string()
+    json!({ "object": "whatsapp_business_account", "entry": [{ "id": "9", "changes": changes }] })
+        .to_string()
 }
 
 async fn send(server: &Server, path: &str, body: &str) -> bool {
@@ -39,7 +46,9 @@ async fn send(server: &Server, path: &str, body: &str) -> bool {
 }
 
 fn recording(offhook: Offhook, recorder: &Recorder) -> Offhook {
-    offhook.source(source("meta")).handler("recorder", recorder.clone())
+    offhook
+        .source(source("meta"))
+        .handler("recorder", recorder.clone())
 }
 
 #[actix_web::test]
@@ -62,10 +71,18 @@ async fn only_what_is_new_is_handed_over() {
 
     let mut handed: Vec<_> = recorder.events().iter().map(shown).collect();
     handed.sort();
-    let expected = ["A message m1", "A message m3", "A status m1", "B message m2"];
+    let expected = [
+        "A message m1",
+        "A message m3",
+        "A status m1",
+        "B message m2",
+    ];
     assert_eq!(handed, expected);
     let asked = subscriber.requests();
-    let parts: Vec<&str> = asked.iter().map(|asked| asked.header("offhook-parts")).collect();
+    let parts: Vec<&str> = asked
+        .iter()
+        .map(|asked| asked.header("offhook-parts"))
+        .collect();
     assert_eq!(parts, ["", "2,3"]);
     let bodies: Vec<&[u8]> = asked.iter().map(|asked| &asked.body[..]).collect();
     assert_eq!(bodies, [first.as_bytes(), second.as_bytes()]);
@@ -87,7 +104,9 @@ async fn unwanted_parts_are_named_by_their_absence() {
     let server = keeping(&folder, |offhook| {
         let relay = crate::relay::relay(&subscriber.url());
         let wanted = retries().events([EventKind::Message]).sessions(["A"]);
-        offhook.source(source("meta")).handler_with("crm", relay, wanted)
+        offhook
+            .source(source("meta"))
+            .handler_with("crm", relay, wanted)
     })
     .await;
     let events = [("A", "m1", true), ("B", "m2", false), ("A", "m3", false)];
@@ -96,7 +115,10 @@ async fn unwanted_parts_are_named_by_their_absence() {
     send(&server, "/meta", &meta(&[("A", "m4", false)])).await;
     settled(&server).await;
     let asked = subscriber.requests();
-    let parts: Vec<&str> = asked.iter().map(|asked| asked.header("offhook-parts")).collect();
+    let parts: Vec<&str> = asked
+        .iter()
+        .map(|asked| asked.header("offhook-parts"))
+        .collect();
     assert_eq!(parts, ["3", ""]);
     server.stop().await;
 }
@@ -113,7 +135,11 @@ async fn a_filter_for_messages_lets_nothing_else_pass() {
         offhook.handler("everything", everything.clone())
     })
     .await;
-    for (event, id, is_own) in [("message", "1", false), ("message.any", "2", true), ("message.edited", "3", false)] {
+    for (event, id, is_own) in [
+        ("message", "1", false),
+        ("message.any", "2", true),
+        ("message.edited", "3", false),
+    ] {
         let payload = json!({ "id": id, "from": "1@c.us", "fromMe": is_own, "body": "hi" });
         let body = json!({ "event": event, "session": "s", "payload": payload });
         send(&server, "/waha", &body.to_string()).await;
@@ -138,7 +164,12 @@ async fn the_api_shows_typed_events() {
         recording(offhook, &recorder).source(source("evolution"))
     })
     .await;
-    send(&server, "/meta", &meta(&[("A", "m1", false), ("B", "m2", true)])).await;
+    send(
+        &server,
+        "/meta",
+        &meta(&[("A", "m1", false), ("B", "m2", true)]),
+    )
+    .await;
     let secret = r#"{"event":"call","instance":"s","data":{"id":"1"},"apikey":"hidden"}"#;
     send(&server, "/evolution", secret).await;
     settled(&server).await;

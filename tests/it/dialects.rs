@@ -56,14 +56,25 @@ fn each_body_is_read_as_its_case_says() {
         let found: Vec<Value> = events.iter().map(shown).collect();
         let mut expected = case["expect"].as_array().unwrap().clone();
         for event in &mut expected {
-            event.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            event
+                .as_object_mut()
+                .unwrap()
+                .retain(|_, value| !value.is_null());
         }
         if found != expected {
-            wrong.push(format!("{}: {}\n  {found:?}\n  {expected:?}", case["id"], case["what"]));
+            wrong.push(format!(
+                "{}: {}\n  {found:?}\n  {expected:?}",
+                case["id"], case["what"]
+            ));
         }
         read += 1;
     }
-    assert!(wrong.is_empty(), "{} of {read}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {read}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(read >= 125);
 }
 
@@ -114,8 +125,23 @@ fn a_field_of_another_type_keeps_the_kind() {
 /// What a gateway wraps around an event may change; the event itself may not.
 #[test]
 fn a_changed_field_changes_the_content() {
-    let own = ["/payload", "/data", "/message", "/edited_message", "/channel_post", "/callback_query"];
-    let volatile = ["timestamp", "messageTimestamp", "date", "edit_date", "timestampMs", "/data/status", "/data/messageId"];
+    let own = [
+        "/payload",
+        "/data",
+        "/message",
+        "/edited_message",
+        "/channel_post",
+        "/callback_query",
+    ];
+    let volatile = [
+        "timestamp",
+        "messageTimestamp",
+        "date",
+        "edit_date",
+        "timestampMs",
+        "/data/status",
+        "/data/messageId",
+    ];
     let mut changed = 0;
     for case in cases() {
         let Ok(whole) = serde_json::from_str::<Value>(body(&case)) else {
@@ -127,13 +153,18 @@ fn a_changed_field_changes_the_content() {
         let [(event, Some(content))] = &before[..] else {
             continue;
         };
-        if !matches!(event, Event::Message(_) | Event::Sent(_) | Event::Change(_) | Event::Status(_)) {
+        if !matches!(
+            event,
+            Event::Message(_) | Event::Sent(_) | Event::Change(_) | Event::Status(_)
+        ) {
             continue;
         }
         let mut paths = Vec::new();
         leaves(&whole, "", &mut paths);
         let is_own = |path: &String| {
-            own.iter().any(|own| path.starts_with(own)) || path.contains("/messages/") || path.contains("/statuses/")
+            own.iter().any(|own| path.starts_with(own))
+                || path.contains("/messages/")
+                || path.contains("/statuses/")
         };
         for path in paths.iter().filter(|path| is_own(path)) {
             if volatile.iter().any(|name| path.ends_with(name)) && path != "/data/statusReason" {
@@ -180,9 +211,17 @@ proptest! {
 
 /// A body, and the session that it is of if it comes on the path of another that has no secrets of its own.
 const NAMED: [(&str, &str, &str); 6] = [
-    ("codeskytz", r#"{"event":"status","sessionId":"body"}"#, "body"),
+    (
+        "codeskytz",
+        r#"{"event":"status","sessionId":"body"}"#,
+        "body",
+    ),
     ("waha", r#"{"event":"message","session":"body"}"#, "body"),
-    ("evolution", r#"{"event":"messages.upsert","instance":"body"}"#, "body"),
+    (
+        "evolution",
+        r#"{"event":"messages.upsert","instance":"body"}"#,
+        "body",
+    ),
     ("gowa", r#"{"event":"message","device_id":"body"}"#, "body"),
     (
         "meta",
@@ -209,7 +248,10 @@ async fn a_session_is_decided_alike_under_every_dialect() {
             let answer = request.send(server.public_address()).await;
             assert_eq!(answer.status, 200, "{name}");
         }
-        let forged = signed(body).path("/in/own").send(server.public_address()).await;
+        let forged = signed(body)
+            .path("/in/own")
+            .send(server.public_address())
+            .await;
         assert_eq!(forged.status, 401, "{name}");
         let events = recorder.events();
         let sessions: Vec<_> = events.iter().map(Event::session_id).collect();

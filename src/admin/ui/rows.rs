@@ -144,6 +144,8 @@ async fn text(pipeline: &Pipeline, event: &EventEntry) -> Option<String> {
         } else {
             &record.received.content
         };
+        let reader = pipeline.decoder().reader(&record.received.source);
+        let content = reader.shown(content);
         Some(String::from_utf8_lossy(&content[..content.len().min(400)]).into_owned())
     })
 }

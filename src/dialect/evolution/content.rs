@@ -47,7 +47,9 @@ pub(super) fn read(json: Option<&str>, event: &mut MessageEvent) {
         }
         MessageType::ButtonReply => {
             event.message = inner.text("selectedDisplayText");
-            event.choice = inner.text("selectedButtonId").or_else(|| inner.text("selectedId"));
+            event.choice = inner
+                .text("selectedButtonId")
+                .or_else(|| inner.text("selectedId"));
         }
         MessageType::FlowReply => event.message = inner.inner("body", ["text"]).text("text"),
         MessageType::Poll => event.message = inner.text("name"),

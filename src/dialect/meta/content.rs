@@ -1,6 +1,5 @@
 //! What a message of Meta's Cloud API says, by its type.
 
-use super::MESSAGE;
 use crate::dialect::picked::Picked;
 use crate::{Location, MessageEvent, MessageType};
 
@@ -71,3 +70,29 @@ fn chosen(message: &Picked<'_, { MESSAGE.len() }>, event: &mut MessageEvent) {
         _ => {}
     }
 }
+
+/// The fields of a message with a meaning.
+pub(super) const MESSAGE: [&str; 22] = [
+    "id",
+    "from",
+    "from_user_id",
+    "to",
+    "to_user_id",
+    "group_id",
+    "timestamp",
+    "type",
+    "context",
+    "text",
+    "image",
+    "video",
+    "audio",
+    "document",
+    "sticker",
+    "location",
+    "reaction",
+    "button",
+    "interactive",
+    "order",
+    "edit",
+    "revoke",
+];

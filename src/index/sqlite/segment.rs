@@ -290,7 +290,9 @@ pub(super) fn kind_bit(kind: EventKind) -> u32 {
 fn place_of(kind: EventKind) -> u8 {
     let place = KINDS.iter().position(|one| *one == kind);
     // There are far fewer than 256.
-    place.and_then(|place| u8::try_from(place).ok()).unwrap_or(UNKNOWN)
+    place
+        .and_then(|place| u8::try_from(place).ok())
+        .unwrap_or(UNKNOWN)
 }
 
 fn session_filter(rows: &[Row], texts: &[Arc<str>]) -> Vec<u8> {

@@ -225,8 +225,8 @@ const PROBLEMS: [(&str, &str); 30] = [
         "template: found \"x\": the template must hold {body} exactly once",
     ),
     (
-        "dialect = \"waha\"",
-        "dialect: this version does not know \"waha\" yet; allowed: codeskytz",
+        "dialect = \"whatsapp\"",
+        "dialect: found \"whatsapp\"; allowed: codeskytz, meta, waha, evolution, gowa, telegram, raw",
     ),
     (
         "event_pointer = \"/x\"",

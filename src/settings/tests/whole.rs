@@ -78,7 +78,7 @@ fn every_problem_is_reported() {
         r#"settings.toml: sources[0].secrets: found a text, expected a list: ["env:NAME"], ["file:PATH"] or ["the text itself"]"#,
         r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, standard-webhooks, hmac"#,
         r#"settings.toml: handlers[0].use: found "email"; allowed: log, jsonl, exec"#,
-        r#"settings.toml: handlers[0].events[1]: found "mesage"; allowed: message, status, connection, unknown, source.quiet, source.resumed, *"#,
+        r#"settings.toml: handlers[0].events[1]: found "mesage"; allowed: message, sent, change, status, connection, unknown, source.quiet, source.resumed, *"#,
     ];
     let (surplus, found) = problems(text)
         .split_last()

@@ -1,6 +1,6 @@
 //! A few thousand inputs of the fuzz targets `guard`, `decoding`, `journal` and `index`, always the same ones.
 
-use super::checks::{decoding, guard::Guarded, index, journal};
+use super::checks::{decoding, dialect, guard::Guarded, index, journal};
 use crate::support::Folder;
 
 /// Pseudo-random inputs, of 300 bytes at most.
@@ -31,6 +31,15 @@ fn connections_answer_arbitrary_pieces_as_one() {
 fn arbitrary_bodies_are_decoded_within_limits() {
     for input in inputs(4000) {
         decoding::check(&input);
+    }
+}
+
+#[test]
+fn arbitrary_texts_are_events_of_every_dialect() {
+    for input in inputs(2000) {
+        for one in crate::dialects::all() {
+            dialect::check(&*one, &String::from_utf8_lossy(&input));
+        }
     }
 }
 
