@@ -18,6 +18,15 @@ use crate::{
 ///
 /// The body also has the instance's API key, which is in no typed event. `date_time` is a local time that says it
 /// is UTC, so statuses and connections have no time.
+///
+/// ```
+/// use offhook::dialect::{Dialect, Evolution};
+///
+/// let body = r#"{"event":"messages.upsert","data":{"key":{"remoteJid":"4917@s.whatsapp.net"},"message":{"conversation":"Hi"}}}"#;
+/// let events = Evolution.events(&body.into());
+/// let message = events[0].as_message().unwrap();
+/// assert_eq!((message.from(), message.message()), ("+4917", "Hi"));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Evolution;
 

@@ -16,6 +16,15 @@ use crate::{
 /// `{event, device_id, session_id, timestamp, payload}`.
 ///
 /// Paths of media are relative to that server. There are no events about connections.
+///
+/// ```
+/// use offhook::dialect::{Dialect, Gowa};
+///
+/// let body = r#"{"event":"message","device_id":"4918@s.whatsapp.net","payload":{"from":"4917@s.whatsapp.net","body":"Hi"}}"#;
+/// let events = Gowa.events(&body.into());
+/// let message = events[0].as_message().unwrap();
+/// assert_eq!((message.from(), message.message()), ("+4917", "Hi"));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Gowa;
 

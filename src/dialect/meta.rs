@@ -22,6 +22,17 @@ use crate::{
 ///
 /// A body may hold events of several phone numbers. The session of an event is the id of its phone number, or
 /// else that of the account. Bodies about anything but WhatsApp are one [`Event::Unknown`].
+///
+/// ```
+/// use offhook::dialect::{Dialect, Meta};
+///
+/// let body = r#"{"object":"whatsapp_business_account","entry":[{"id":"9","changes":[{"field":"messages","value":{
+///     "messages":[{"from":"4917","type":"text","text":{"body":"Hi"}},{"from":"4918","type":"sticker"}]}}]}]}"#;
+/// let events = Meta.events(&body.into());
+/// assert_eq!(events.len(), 2);
+/// assert_eq!(events[0].as_message().unwrap().from(), "+4917");
+/// assert_eq!(events[1].session_id(), Some("9"));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Meta;
 

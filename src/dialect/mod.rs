@@ -96,7 +96,7 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         false
     }
 
-    /// Where a body has the list of its events, if each has its own id for [`Hints::id_pointer`].
+    /// Where a body has the list of its events, if each of them may have an id of its own.
     #[doc(hidden)]
     fn events_pointer(&self) -> Option<&str> {
         None

@@ -15,6 +15,15 @@ use crate::{
 ///
 /// An id of a message is only good within its chat, so a message's id is `chat:message_id`. A body names no
 /// session: one bot, one path.
+///
+/// ```
+/// use offhook::dialect::{Dialect, Telegram};
+///
+/// let body = r#"{"update_id":1,"message":{"message_id":2,"from":{"id":3},"chat":{"id":3,"type":"private"},"text":"Hi"}}"#;
+/// let events = Telegram.events(&body.into());
+/// let message = events[0].as_message().unwrap();
+/// assert_eq!((message.from(), message.message()), ("3", "Hi"));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Telegram;
 

@@ -16,6 +16,15 @@ use crate::{
 /// `{event, session, me, timestamp, payload, …}`.
 ///
 /// Own messages (`message.any` with `fromMe`) are [`Event::Sent`], edits and revokes [`Event::Change`].
+///
+/// ```
+/// use offhook::dialect::{Dialect, Waha};
+///
+/// let body = r#"{"event":"message","session":"sales","payload":{"from":"4917@c.us","body":"Hi"}}"#;
+/// let events = Waha.events(&body.into());
+/// let message = events[0].as_message().unwrap();
+/// assert_eq!((message.from(), message.message()), ("+4917", "Hi"));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Waha;
 
