@@ -201,11 +201,7 @@ pub(super) fn one_of<T: Copy>(names: &[(&str, T)]) -> impl Fn(&Spot<'_>) -> Opti
         if named.is_none() {
             let allowed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
             let allowed = allowed.join(", ");
-            spot.note(if LATER.split(' ').any(|name| name == text) {
-                format!("this version does not know {text:?} yet; allowed: {allowed}")
-            } else {
-                format!("found {text:?}; allowed: {allowed}")
-            });
+            spot.note(format!("found {text:?}; allowed: {allowed}"));
         }
         named.map(|(_, value)| *value)
     }
@@ -232,6 +228,3 @@ pub(super) fn by_name<T>(
 pub(super) fn write_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
-
-/// Names of engines, schemes and dialects that are planned for later versions.
-const LATER: &str = "github stripe slack meta waha evolution gowa";

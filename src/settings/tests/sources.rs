@@ -201,7 +201,7 @@ const PROBLEMS: [(&str, &str); 30] = [
     ("path = \"/\"", "path: found \"/\", expected a path"),
     (
         "scheme = \"stripe\"",
-        "this version does not know \"stripe\" yet; allowed: x-webhook",
+        "found \"stripe\"; allowed: x-webhook",
     ),
     (
         "scheme = \"hmac\"",
