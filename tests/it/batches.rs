@@ -8,8 +8,25 @@ use serde_json::{Value, json};
 use crate::dialects::named;
 use crate::records::{get, keeping, settled};
 use crate::relay::{retries, subscribed};
+use crate::served::{self, Served};
 use crate::subscriber::Subscriber;
 use crate::support::{Folder, KEY, secret, signed};
+
+/// A source `meta` in a settings file.
+pub const META: &str = "[[sources]]\nname = \"meta\"\npath = \"/meta\"\ndialect = \"meta\"\nsecrets = [\"your-secret-key\"]\n";
+
+/// The session and the id of each event in such a body, in order.
+pub fn parts_of(body: &Value) -> Vec<(String, String)> {
+    let changes = body["entry"][0]["changes"].as_array().unwrap();
+    let part = |change: &Value| {
+        let value = &change["value"];
+        let event = value.get("messages").unwrap_or(&value["statuses"]);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let session = &value["metadata"]["phone_number_id"];
+        (text(session), text(&event[0]["id"]))
+    };
+    changes.iter().map(part).collect()
+}
 
 fn source(dialect: &str) -> Source {
     let mut source = Source::new(dialect)
@@ -20,7 +37,7 @@ fn source(dialect: &str) -> Source {
 }
 
 /// What Meta sends about these messages: the phone number of ours, the id, and whether it is a status.
-fn meta(events: &[(&str, &str, bool)]) -> String {
+pub fn meta(events: &[(&str, &str, bool)]) -> String {
     let change = |(phone, id, is_status): &(&str, &str, bool)| {
         let event = if *is_status {
             json!({ "statuses": [{ "id": id, "status": "read", "recipient_id": "1555" }] })
@@ -192,4 +209,56 @@ async fn the_api_shows_typed_events() {
     assert_eq!(call["typed"][0]["kind"], "unknown");
     assert_eq!(call["odd"], Value::Null);
     server.stop().await;
+}
+
+/// A source of lists: each event has an id of its own, and LINE's console sends an empty list.
+#[actix_web::test]
+async fn lists_are_read_by_settings_alone() {
+    let folder = Folder::new("batches-line");
+    let line = "[[sources]]\nname = \"line\"\npath = \"/line\"\nscheme = \"hmac\"\nheader = \"X-Webhook-Signature\"\n\
+        id_pointer = \"/webhookEventId\"\ndialect = \"raw\"\nevents_pointer = \"/events\"\nevent_pointer = \"/type\"\n\
+        session_pointer = \"/source/userId\"\nsecrets = [\"your-secret-key\"]\n\
+        [[sources]]\nname = \"forms\"\npath = \"/forms\"\ndialect = \"raw\"\nevent_field = \"SmsStatus\"\nsession_field = \"To\"\n\
+        id_fields = [\"MessageSid\", \"SmsStatus\"]\nsecrets = [\"your-secret-key\"]\n";
+    served::settings(&folder, &format!("{}{line}", served::JSONL));
+    let served = Served::start(&folder);
+    let send = async |path: &str, body: String| {
+        let answer = served.try_send(&signed(body).path(path)).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("offhook-duplicate").is_some()
+    };
+    let list = |ids: &[&str]| {
+        let event = |id: &&str| json!({ "type": "follow", "webhookEventId": id, "source": { "userId": format!("U{id}") } });
+        let events: Vec<Value> = ids.iter().map(event).collect();
+        json!({ "destination": "D", "events": events }).to_string()
+    };
+    assert!(!send("/line", list(&["a", "b"])).await);
+    assert!(!send("/line", list(&["b", "c"])).await);
+    assert!(send("/line", list(&["c", "a"])).await);
+    assert!(!send("/line", list(&[])).await);
+    let form = |status: &str| format!("MessageSid=SM1&SmsStatus={status}&To=%2B491&Body=a+b");
+    assert!(!send("/forms", form("received")).await);
+    assert!(!send("/forms", form("read")).await);
+    assert!(send("/forms", form("read") + "&More=1").await);
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(folder.0.join("handled.jsonl")).unwrap_or_default();
+        let lines = text.lines().map(serde_json::from_str);
+        lines.filter_map(Result::ok).collect()
+    };
+    served::until("all handled", async || lines().len() >= 6).await;
+    served.program.stop();
+    let mut handled: Vec<String> = lines()
+        .iter()
+        .map(|line| format!("{} {} {}", line["source"], line["session"], line["name"]))
+        .collect();
+    handled.sort();
+    let expected = [
+        r#""forms" "+491" "read""#,
+        r#""forms" "+491" "received""#,
+        r#""line" "Ua" "follow""#,
+        r#""line" "Ub" "follow""#,
+        r#""line" "Uc" "follow""#,
+        r#""line" null null"#,
+    ];
+    assert_eq!(handled, expected);
 }

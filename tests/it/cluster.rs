@@ -1,6 +1,7 @@
 //! Several instances on one PostgreSQL database: real processes, the server of the engine's own tests.
 
 mod administration;
+mod batches;
 #[path = "../../src/journal/postgres/tests/server.rs"]
 #[allow(dead_code)] // the engine's tests use all of it
 mod database;

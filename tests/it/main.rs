@@ -5,6 +5,7 @@
 
 mod admin;
 mod attack;
+mod batch_crash;
 mod batches;
 mod cli;
 mod cli_events;
