@@ -89,7 +89,8 @@ pub use offhook_handlers::{
     EventHandler, EventId, EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler,
     Location, LogHandler, MessageAction, MessageError, MessageEvent, MessageStatus, MessageType,
     ParseEventIdError, ParseEventKindError, Received, SourceChange, SourceEvent, StatusEvent,
-    Timestamp, UnknownEvent, UnknownReason, async_trait, escape_controls, escape_controls_in_json, percent_encode,
+    Timestamp, UnknownEvent, UnknownReason, async_trait, escape_controls, escape_controls_in_json,
+    percent_encode,
 };
 
 pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};

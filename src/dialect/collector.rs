@@ -12,8 +12,12 @@ pub(super) struct Collector<'b> {
     body: &'b ByteString,
     hashes: bool,
     found: Vec<(Event, Option<ContentHash>)>,
+    /// Whether no more events are taken.
+    is_full: bool,
     /// How many other fields the remaining events may have together.
     room: usize,
+    /// How many bytes of texts they may have together that several events of a body have.
+    texts: usize,
 }
 
 impl<'b> Collector<'b> {
@@ -23,7 +27,9 @@ impl<'b> Collector<'b> {
             body,
             hashes,
             found: Vec::new(),
+            is_full: false,
             room: MAX_EXTRA_OF_BODY,
+            texts: room_for_texts(body),
         }
     }
 
@@ -33,18 +39,27 @@ impl<'b> Collector<'b> {
         event: impl FnOnce(&mut Self) -> Event,
         content: impl FnOnce(&mut ContentHasher) -> bool,
     ) {
-        if self.found.len() >= MAX_EVENTS {
+        if self.is_full {
             return;
         }
         if self.found.len() == MAX_EVENTS - 1 {
-            let rest = UnknownEvent::new(UnknownReason::TooManyEvents);
-            self.found.push((Event::Unknown(rest), None));
-            return;
+            return self.push_rest();
         }
         let event = event(self);
+        let Some(left) = self.texts.checked_sub(shared_texts(&event)) else {
+            return self.push_rest();
+        };
+        self.texts = left;
         let hash = |mut hasher: ContentHasher| content(&mut hasher).then(|| hasher.finish());
         let hasher = self.hashes.then(ContentHasher::default);
         self.found.push((event, hasher.and_then(hash)));
+    }
+
+    /// Adds what stands for all further events.
+    fn push_rest(&mut self) {
+        let rest = UnknownEvent::new(UnknownReason::TooManyEvents);
+        self.found.push((Event::Unknown(rest), None));
+        self.is_full = true;
     }
 
     /// Adds the event of a body that cannot be read.
@@ -117,11 +132,11 @@ pub(super) fn owned(
 
 /// Makes a dialect of a type with a function `read(&ByteString, &mut Collector)`, which finds at least one event.
 macro_rules! gateway {
-    ($dialect:ident, $name:literal $(, [$($secret:ident),+])?) => {
+    ($dialect:ident, $name:literal $(, $secret_fields:ident)?) => {
         impl Dialect for $dialect {
             $(
                 fn secret_fields(&self) -> &'static [&'static str] {
-                    &[$($secret),+]
+                    $secret_fields
                 }
             )?
 
@@ -154,6 +169,24 @@ macro_rules! gateway {
 }
 
 pub(super) use gateway;
+
+/// The bytes of the texts of an event that others of its body may have, too: of the whole body, of a person, of a chat.
+pub(super) fn shared_texts(event: &Event) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let own = match event {
+        Event::Status(event) => length(&event.chat) + length(&event.recipient),
+        other => other.as_message().map_or(0, |event| {
+            length(&event.from) + length(&event.from_name) + length(&event.chat)
+        }),
+    };
+    let of_body = [event.name(), event.session_id()].into_iter().flatten();
+    own + of_body.map(str::len).sum::<usize>()
+}
+
+/// How many bytes of such texts the events of a body may have: a long one must not be copied thousands of times.
+pub(super) fn room_for_texts(body: &str) -> usize {
+    (2 * body.len()).max(4 * 1024 * 1024)
+}
 
 /// So many events of one body are read: more than the 3 MB that Meta sends at most can hold. One event stands for
 /// all that follow.

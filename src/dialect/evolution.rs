@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Evolution;
 
-gateway!(Evolution, "evolution", [API_KEY]);
+gateway!(Evolution, "evolution", SECRET_FIELDS);
 
 /// What surrounds the data of a body.
 struct Envelope<'a> {
@@ -283,6 +283,8 @@ fn connection(word: &str) -> ConnectionStatus {
 
 /// The field with the instance's API key.
 const API_KEY: &str = "apikey";
+
+pub(super) const SECRET_FIELDS: &[&str] = &[API_KEY];
 
 /// What stands for the name of who sends from this number.
 const OWN_NAME: &str = "Você";

@@ -20,6 +20,7 @@ mod encoding;
 mod evolution;
 mod form;
 mod gowa;
+mod hiding;
 mod meta;
 mod name;
 mod object;

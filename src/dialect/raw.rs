@@ -8,7 +8,7 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::collector::MAX_EVENTS;
+use super::collector::{MAX_EVENTS, room_for_texts, shared_texts};
 use super::form::Form;
 use super::picked::Picked;
 use super::{Dialect, MAX_EXTRA, object};
@@ -47,6 +47,8 @@ pub struct Raw {
     pub(crate) event_field: Option<String>,
     pub(crate) session_field: Option<String>,
     pub(crate) id_fields: Vec<String>,
+    /// The fields with credentials, where bodies may be of any gateway.
+    secret_fields: &'static [&'static str],
 }
 
 impl Raw {
@@ -88,6 +90,14 @@ impl Raw {
         self
     }
 
+    /// For bodies whose dialect is not known any more.
+    pub(super) fn of_unknown() -> Self {
+        Self {
+            secret_fields: super::evolution::SECRET_FIELDS,
+            ..Self::default()
+        }
+    }
+
     /// The event in a form, if the settings name a field of one.
     fn form(&self, body: &str) -> Option<UnknownEvent> {
         let fields = [&self.event_field, &self.session_field];
@@ -115,14 +125,11 @@ impl Raw {
     /// The events of a list in the body; none if there is no list, or an empty one.
     fn listed(&self, body: &ByteString) -> Vec<Event> {
         let (mut events, mut room) = (Vec::new(), 16 * MAX_EXTRA);
+        let (mut texts, mut is_full) = (room_for_texts(body), false);
         let whole = self.named(body);
         for_each_event(body, self.events_pointer.as_deref(), |json| {
-            if events.len() >= MAX_EVENTS {
+            if is_full {
                 return;
-            }
-            if events.len() == MAX_EVENTS - 1 {
-                let rest = UnknownEvent::new(UnknownReason::TooManyEvents);
-                return events.push(Event::Unknown(rest));
             }
             let mut event = UnknownEvent::new(UnknownReason::UnknownName);
             let own = self.named(json);
@@ -132,7 +139,14 @@ impl Raw {
                 event.reason = UnknownReason::NoName;
             }
             event.extra = Picked::of(Some(json), []).extra(body, &[], &mut room);
-            events.push(Event::Unknown(event));
+            let mut event = Event::Unknown(event);
+            let left = texts.checked_sub(shared_texts(&event));
+            if left.is_none() || events.len() == MAX_EVENTS - 1 {
+                is_full = true;
+                event = Event::Unknown(UnknownEvent::new(UnknownReason::TooManyEvents));
+            }
+            texts = left.unwrap_or_default();
+            events.push(event);
         });
         events
     }
@@ -172,10 +186,16 @@ impl Dialect for Raw {
         self.events_pointer.as_deref()
     }
 
+    fn secret_fields(&self) -> &'static [&'static str] {
+        self.secret_fields
+    }
+
     fn events(&self, body: &ByteString) -> Vec<Event> {
         let mut extra = Extra::default();
         let read = object::for_each_field(body, |key, json| {
-            if extra.len() < MAX_EXTRA {
+            let bytes = key.bytes();
+            let is_secret = { self.secret_fields.iter() }.any(|field| field.as_bytes() == bytes);
+            if extra.len() < MAX_EXTRA && !is_secret {
                 extra.push(key.decoded(), body.slice_ref(json));
             }
         });

@@ -71,6 +71,7 @@ impl InlineEngine {
 impl Engine for InlineEngine {
     fn accept(self: Arc<Self>, mut envelope: Envelope, events: Arc<[Event]>) -> Work {
         envelope.count_content();
+        envelope.count_events(&events);
         Box::pin(async move {
             if self.deliver(envelope.received(), &events).await {
                 Ok(Accepted::New)

@@ -165,6 +165,7 @@ impl Table {
             sessions: served.source.sessions.clone(),
             path_token: served.source.path_token.clone(),
             verify: served.verify.clone(),
+            reader: served.reader.clone(),
         });
         known.collect()
     }

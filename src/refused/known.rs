@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dialect::BodyReader;
 use crate::signature::{Scheme, Secret, Secrets, VerifySignature};
 
 /// A source that is served now.
@@ -13,6 +14,7 @@ pub(crate) struct KnownSource {
     pub(crate) sessions: Vec<(String, Secrets)>,
     pub(crate) path_token: Option<Secret>,
     pub(crate) verify: VerifySignature,
+    pub(crate) reader: BodyReader,
 }
 
 impl KnownSource {

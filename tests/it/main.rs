@@ -15,6 +15,7 @@ mod cluster;
 mod conformance;
 mod contains;
 mod crash;
+mod credentials;
 #[cfg(feature = "test-support")]
 mod custom_journal;
 #[cfg(feature = "dashboard")]
