@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::dialect::{BodyReader, Codeskytz, Dialect, Hints};
-use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
+use crate::signature::{Challenge, Scheme, Secret, Secrets, Verifier, XWebhookSignature};
 
 /// One sender: the path it posts to, how it signs, and how its bodies are read.
 ///
@@ -163,6 +163,11 @@ impl Source {
                 format!("{path}/{{token}}/{{session}}"),
             ],
         }
+    }
+
+    /// Whether a GET of its paths may be a challenge.
+    pub(super) fn has_challenge(&self) -> bool {
+        self.path_token.is_none() && self.scheme.challenge("") != Challenge::Never
     }
 
     /// How its bodies are read.

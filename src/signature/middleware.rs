@@ -93,12 +93,11 @@ impl VerifySignature {
 
     /// Logs a refused request, with the id under which it is kept.
     pub(crate) fn log_refusal(&self, error: &RequestError, head: &RequestHead, kept: Option<Uuid>) {
-        let header = || {
-            self.verifier
-                .failed_header(head.headers(), self.clock.now())
-        };
+        let header = || self.verifier.failed_header(head, self.clock.now());
         let (source, peer) = (self.verifier.source(), head.peer_addr);
-        self.refusals.log(source, error, peer, header, kept);
+        let is_lost = self.verifier.gives_up_when_refused();
+        self.refusals
+            .log(source, error, peer, header, kept, is_lost);
     }
 
     /// The checks that need only the head, in this order: the declared length, then the claims of the
@@ -113,7 +112,7 @@ impl VerifySignature {
     ) -> Result<Admitted, RequestError> {
         let received_at = self.clock.now();
         check_declared_length(head.headers(), self.limits.max_body)?;
-        let claimed = match self.verifier.claim(head.headers(), token, received_at) {
+        let claimed = match self.verifier.claim(head, token, received_at) {
             Err(refusal @ (Refusal::Malformed | Refusal::Expired)) => Err(refusal),
             other => Ok(other?),
         };
@@ -325,6 +324,16 @@ impl Headers for HeaderMap {
             self.get_all(name)
         };
         only(values.map(|value| value.as_bytes()))
+    }
+}
+
+impl Headers for RequestHead {
+    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
+        self.headers().value(name)
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.uri.path_and_query().map(|target| target.as_str())
     }
 }
 

@@ -146,6 +146,11 @@ impl Verifier {
         Ok(Claimed(Some(self.scheme.claim(headers, now)?)))
     }
 
+    /// Whether the sender never sends again what was refused.
+    pub(super) fn gives_up_when_refused(&self) -> bool {
+        self.path_token.is_none() && self.scheme.gives_up_when_refused()
+    }
+
     /// Checks the token in the path, if the source has one.
     pub(super) fn check_token(&self, given: Option<&str>) -> Result<(), Refusal> {
         match (&self.path_token, given) {

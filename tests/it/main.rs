@@ -59,6 +59,7 @@ mod relay_isolation;
 mod reload;
 mod replays;
 mod roles;
+mod schemes;
 mod served;
 mod sessions;
 mod silence;

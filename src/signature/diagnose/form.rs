@@ -62,7 +62,16 @@ impl Form {
                 separator: Some(" ".to_owned()),
                 template: "{header:webhook-id}.{timestamp:webhook-timestamp}.{body}".to_owned(),
             },
-            "hmac" => Self {
+            "stripe" => Self {
+                header,
+                algorithm: Algorithm::Sha256,
+                encoding: Encoding::Hex,
+                prefixes: vec!["v1=".to_owned()],
+                separator: Some(",".to_owned()),
+                template: "t.{body}".to_owned(),
+            },
+            // `hmac` and its presets.
+            _ if !text("template").is_empty() => Self {
                 header,
                 algorithm: named(&Algorithm::ALL, &text("algorithm"))?,
                 encoding: named(&Encoding::ALL, &text("encoding"))?,
@@ -318,6 +327,10 @@ impl Headers for Signed<'_> {
             return Ok(self.signature);
         }
         self.headers.value(name)
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.headers.target()
     }
 }
 
