@@ -1,14 +1,21 @@
 //! The schemes of gateways: every case of `tests/gateways/schemes.jsonl` is judged as it says, by a source as the
 //! settings make it.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use offhook::clock::{Clock as _, SystemClock};
 use offhook::settings::Settings;
-use offhook::signature::{Challenge, Headers, Refusal, Scheme, Secret};
+use offhook::signature::{
+    Challenge, EvolutionJwt, Generic, Headers, Refusal, Scheme, Secret, Slack, StandardWebhooks,
+    Stripe, Twilio,
+};
 use offhook::{Source, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::folder;
+use crate::support::{Folder, peers};
 
 /// The head of a case.
 struct Head<'a> {
@@ -44,8 +51,8 @@ fn source(case: &Value) -> Source {
     for (key, value) in case["settings"].as_object().into_iter().flatten() {
         text += &format!("{key} = {value}\n");
     }
-    let folder = folder();
-    let file = folder.path().join("settings.toml");
+    let folder = Folder::new(&format!("scheme-{}", case["id"].as_str().unwrap()));
+    let file = folder.0.join("settings.toml");
     std::fs::write(&file, &text).unwrap();
     let settings = Settings::load(&file).unwrap_or_else(|error| panic!("{error}\n{text}"));
     settings.sources.into_iter().next().unwrap()
@@ -112,4 +119,118 @@ fn each_request_is_judged_as_its_case_says() {
         wrong.join("\n")
     );
     assert!(judged >= 97);
+}
+
+/// Each block of settings in docs/gateways.md is good.
+#[test]
+fn the_page_of_gateways_has_good_settings() {
+    let page = include_str!("../../docs/gateways.md");
+    let blocks = page.split("```toml\n").skip(1);
+    let blocks: Vec<&str> = blocks
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 12);
+    let folder = Folder::new("gateways-page");
+    let file = folder.0.join("settings.toml");
+    // As one file, with texts in place of variables.
+    std::fs::write(&file, blocks.concat().replace("\"env:", "\"the_text_of_")).unwrap();
+    let settings = Settings::load(&file).unwrap_or_else(|problems| panic!("{problems}"));
+    let schemes: Vec<&str> = settings
+        .sources
+        .iter()
+        .map(|source| source.scheme.name())
+        .collect();
+    for case in include_str!("../gateways/schemes.jsonl").lines() {
+        let case: Value = serde_json::from_str(case).unwrap();
+        let scheme = case["scheme"].as_str().unwrap();
+        assert!(
+            scheme == "standard-webhooks" || schemes.contains(&scheme),
+            "{scheme}"
+        );
+    }
+}
+
+/// The official libraries take what `sign` makes, and what they sign is taken.
+#[test]
+fn the_official_libraries_agree() {
+    let Some(peers) = peers() else { return };
+    let (key, whsec) = (
+        "key-0123456789abcdef",
+        "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3",
+    );
+    let (body, form) = (r#"{"a":"é"}"#, "To=whatsapp%3A%2B1&Body=Hi+there&Body2=");
+    let url = "https://me.example/twilio?a=%2F";
+    let now = SystemClock.now();
+    let schemes: [Box<dyn Scheme>; 7] = [
+        Box::new(Generic::preset("github").unwrap()),
+        Box::new(Stripe::default()),
+        Box::new(Slack::default()),
+        Box::new(Twilio::new(url).unwrap()),
+        Box::new(Generic::preset("line").unwrap()),
+        Box::new(StandardWebhooks::default()),
+        Box::new(EvolutionJwt),
+    ];
+    let of = |scheme: &dyn Scheme| match scheme.name() {
+        "standard-webhooks" => (whsec, body),
+        "twilio" => (key, form),
+        _ => (key, body),
+    };
+    let mut ours = serde_json::Map::new();
+    for scheme in &schemes {
+        let (key, body) = of(scheme.as_ref());
+        let signed = scheme.sign(body.as_bytes(), &Secret::new(key).unwrap(), now);
+        let pairs = signed
+            .iter()
+            .map(|one| (one.name.to_ascii_lowercase(), one.value.clone().into()));
+        ours.insert(scheme.name().to_owned(), Value::Object(pairs.collect()));
+    }
+    let input = json!({
+        "key": key, "whsec": whsec, "body": body, "form": form, "url": url, "now": now.as_second(), "ours": ours,
+    });
+    let mut node = Command::new("node")
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/peers/schemes.js"
+        ))
+        .env("NODE_PATH", peers.join("node/node_modules"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    node.stdin
+        .take()
+        .unwrap()
+        .write_all(input.to_string().as_bytes())
+        .unwrap();
+    let output = node.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(told.len(), schemes.len());
+    for one in told {
+        let named = |scheme: &&Box<dyn Scheme>| one["scheme"] == scheme.name();
+        let scheme = schemes.iter().find(named).unwrap();
+        assert_eq!(one["accepts"], true, "{}", scheme.name());
+        let Some(signed) = one["signed"].as_object() else {
+            continue;
+        };
+        let (key, body) = of(scheme.as_ref());
+        let headers = signed
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+        let head = Head {
+            headers: headers.collect(),
+            target: "/twilio?a=%2F",
+        };
+        let claim = scheme.claim(&head, now).unwrap();
+        let secret = Secret::new(key).unwrap();
+        assert!(
+            scheme.matches(&claim, body.as_bytes(), &secret),
+            "{}",
+            scheme.name()
+        );
+    }
 }

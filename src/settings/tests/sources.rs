@@ -200,8 +200,28 @@ const PROBLEMS: [(&str, &str); 30] = [
     ),
     ("path = \"/\"", "path: found \"/\", expected a path"),
     (
-        "scheme = \"stripe\"",
-        "found \"stripe\"; allowed: x-webhook",
+        "scheme = \"discord\"",
+        "found \"discord\"; allowed: x-webhook",
+    ),
+    (
+        "scheme = \"meta\"",
+        "verify_token: is missing; it is the token",
+    ),
+    (
+        "scheme = \"token\"",
+        "header: is missing; it is the header that carries the secret",
+    ),
+    (
+        "scheme = \"twilio\"",
+        "public_url: is missing; it is the address that Twilio was given",
+    ),
+    (
+        "scheme = \"twilio\"\npublic_url = \"me.example\"",
+        "public_url: found \"me.example\", expected an address",
+    ),
+    (
+        "scheme = \"github\"\nheader = \"X\"",
+        "header: does not belong to scheme = \"github\"",
     ),
     (
         "scheme = \"hmac\"",

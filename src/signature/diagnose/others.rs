@@ -118,11 +118,23 @@ const FAMILIES: [Foreign; 18] = [
             "scheme = \"hmac\"\nheader = \"X-Hub-Signature\"\nalgorithm = \"sha1\"\nprefix = \"sha1=\"\ndialect = \"raw\"",
         ),
     ),
-    family("Stripe-Signature", "Stripe", None),
+    family("Stripe-Signature", "Stripe", Some("scheme = \"stripe\"")),
     family("svix-signature", "Svix", None),
-    family("X-Twilio-Signature", "Twilio", None),
-    family("X-Telegram-Bot-Api-Secret-Token", "Telegram", None),
-    family("X-Gitlab-Token", "GitLab", None),
+    family(
+        "X-Twilio-Signature",
+        "Twilio",
+        Some("scheme = \"twilio\"\npublic_url = \"https://THE.ADDRESS/AT/TWILIO\""),
+    ),
+    family(
+        "X-Telegram-Bot-Api-Secret-Token",
+        "Telegram",
+        Some("scheme = \"telegram\""),
+    ),
+    family(
+        "X-Gitlab-Token",
+        "GitLab",
+        Some("scheme = \"token\"\nheader = \"X-Gitlab-Token\"\ndialect = \"raw\""),
+    ),
     family("X-Signature-Ed25519", "Discord", None),
 ];
 
