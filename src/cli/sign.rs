@@ -196,9 +196,10 @@ impl Hmac {
     pub(super) fn scheme(self, name: Name) -> Result<Box<dyn Scheme>, Failure> {
         let foreign = self.foreign(name);
         if !foreign.is_empty() {
-            let foreign = foreign.join(" and ");
+            let (foreign, named) = (foreign.join(" and "), name.to_possible_value());
+            let named = named.as_ref().map_or("", |name| name.get_name());
             return Err(Failure::usage(format!(
-                "{foreign}: belongs to another --scheme; add it"
+                "{foreign}: --scheme {named} does not take this; take it out, or name another scheme"
             )));
         }
         match name {

@@ -171,9 +171,13 @@ impl Ingress {
             Some(answer) => Err(answer),
             None => Ok(Taken::new(verified, &reader, engine, &seen, at)),
         };
-        let taken = match served.verify.judge_body(admitted, request, take).await {
-            Ok(Ok(taken)) => taken,
-            Ok(Err(answer)) => return Some(handshake(answer)),
+        let done = match served.verify.judge_body(admitted, request, take).await {
+            Ok(Ok(taken)) => {
+                let (outcome, response) = self.finish_taken(served, taken).await;
+                (Some(outcome), response)
+            }
+            // It is no event, so it is not counted as one.
+            Ok(Err(answer)) => (None, handshake(answer)),
             Err(refused) => {
                 let answer = refused.error.error_response();
                 // Its session is gone with the request.
@@ -183,10 +187,12 @@ impl Ingress {
                 return Some(answer);
             }
         };
-        let (outcome, mut response) = self.finish_taken(served, taken).await;
+        let (outcome, mut response) = done;
         let now = SystemClock.monotonic();
         let took = now.saturating_duration_since(started);
-        served.metrics.answered(outcome, took, now);
+        if let Some(outcome) = outcome {
+            served.metrics.answered(outcome, took, now);
+        }
         if let Some(deadline) = deadline {
             deadline.answered_at(now);
         }

@@ -57,6 +57,11 @@ impl Scheme for EvolutionJwt {
         Token::read(bearer(headers.value(HEADER).ok()?)?)?.expires()
     }
 
+    /// The token is good for ten minutes, for any body.
+    fn sends_secret(&self) -> bool {
+        true
+    }
+
     fn gives_up_when_refused(&self) -> bool {
         true
     }

@@ -5,6 +5,7 @@
 //! then (the body is read only now) the body's length and time, then the signature over the bytes as
 //! received.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -159,7 +160,7 @@ impl VerifySignature {
         };
         let mut unverified = Unverified::new(body, admitted.received_at);
         unverified.session = request.session;
-        unverified.headers = kept_headers(headers, self.verifier.kept_headers());
+        unverified.headers = self.kept_headers(headers);
         unverified.held = Some(held);
         let claimed = match admitted.claimed {
             Ok(claimed) => claimed,
@@ -222,10 +223,17 @@ impl VerifySignature {
     ) -> Result<Verified, Refusal> {
         let mut unverified = Unverified::new(body, received_at);
         unverified.session = session.map(str::to_owned);
-        unverified.headers = kept_headers(headers, self.verifier.kept_headers());
+        unverified.headers = self.kept_headers(headers);
         let mark = (mark.into(), Bytes::from_static(b"true"));
         unverified.headers.push(mark);
         self.verifier.verify(claimed, unverified)
+    }
+
+    /// The headers to store with the event, without those that hold a secret of the scheme.
+    fn kept_headers(&self, headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
+        let mut kept = kept_headers(headers, self.verifier.kept_headers());
+        kept.retain(|(name, _)| !self.verifier.hides(name));
+        kept
     }
 
     /// The longest body, in bytes.

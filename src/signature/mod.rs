@@ -63,3 +63,4 @@ pub(crate) use secret::Mac;
 pub(crate) use standard_webhooks::{
     is_undecodable, keyed as standard_webhooks_key, signature as standard_webhooks_signature,
 };
+pub(crate) use verifier::secret_headers;

@@ -100,6 +100,12 @@ pub trait Scheme: Debug + Send + Sync + 'static {
         Challenge::Never
     }
 
+    /// Whether the [`claim_headers`](Self::claim_headers) hold a secret or a token rather than a signature. Then
+    /// they are not stored with an event, and not shown of a refused request. Default: no.
+    fn sends_secret(&self) -> bool {
+        false
+    }
+
     /// Whether the sender does not send an event again that was answered 401. Default: no.
     fn gives_up_when_refused(&self) -> bool {
         false
@@ -107,6 +113,18 @@ pub trait Scheme: Debug + Send + Sync + 'static {
 
     /// The headers that a sender with `secret` adds to `body`.
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader>;
+
+    /// As [`sign`](Self::sign), for a request with this path and query. Default: the same, because most schemes do
+    /// not sign the address.
+    fn sign_at(
+        &self,
+        _target: &str,
+        body: &[u8],
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Vec<SignedHeader> {
+        self.sign(body, secret, now)
+    }
 }
 
 /// Schemes are equal when their names, parameters and own secrets are.

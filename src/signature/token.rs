@@ -85,6 +85,10 @@ impl Scheme for Token {
         vec![self.header.to_ascii_lowercase()]
     }
 
+    fn sends_secret(&self) -> bool {
+        true
+    }
+
     fn sign(&self, _: &[u8], secret: &Secret, _: Timestamp) -> Vec<SignedHeader> {
         let token = String::from_utf8_lossy(secret.expose());
         let value = format!("{}{token}", self.prefix);

@@ -151,11 +151,30 @@ impl Scheme for Twilio {
 
     /// Signs for [the address itself](Self::new).
     fn sign(&self, body: &[u8], secret: &Secret, _: Timestamp) -> Vec<SignedHeader> {
-        let address = self.address(None);
+        self.sign_address(&self.address(None), body, secret)
+    }
+
+    fn sign_at(
+        &self,
+        target: &str,
+        body: &[u8],
+        secret: &Secret,
+        _: Timestamp,
+    ) -> Vec<SignedHeader> {
+        self.sign_address(&self.address(Some(target)), body, secret)
+    }
+}
+
+impl Twilio {
+    /// The hashes that Twilio uses, with their names in the settings.
+    pub const ALGORITHMS: [(&'static str, Algorithm); 2] =
+        [("sha1", Algorithm::Sha1), ("sha256", Algorithm::Sha256)];
+
+    fn sign_address(&self, address: &str, body: &[u8], secret: &Secret) -> Vec<SignedHeader> {
         let algorithm = self.algorithm.unwrap_or(Algorithm::Sha1);
         // What the address says of another body is signed all the same, and is not accepted.
-        let fields = fields(&address, body).unwrap_or_default();
-        let signature = Encoding::Base64.encode(&mac(secret, algorithm, &address, &fields));
+        let fields = fields(address, body).unwrap_or_default();
+        let signature = Encoding::Base64.encode(&mac(secret, algorithm, address, &fields));
         let mut signed = vec![SignedHeader::new("X-Twilio-Signature", signature)];
         if algorithm == Algorithm::Sha256 {
             let settings = "algorithm=HMAC_SHA256";
@@ -166,12 +185,6 @@ impl Scheme for Twilio {
         }
         signed
     }
-}
-
-impl Twilio {
-    /// The hashes that Twilio uses, with their names in the settings.
-    pub const ALGORITHMS: [(&'static str, Algorithm); 2] =
-        [("sha1", Algorithm::Sha1), ("sha256", Algorithm::Sha256)];
 }
 
 fn mac(secret: &Secret, algorithm: Algorithm, address: &str, fields: &str) -> Vec<u8> {

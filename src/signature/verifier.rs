@@ -56,6 +56,8 @@ pub struct Verifier {
     reader: Option<BodyReader>,
     /// The headers that are always stored.
     kept: Vec<String>,
+    /// The headers that hold a secret.
+    hidden: Vec<String>,
     /// Takes the place of signatures.
     path_token: Option<Secret>,
 }
@@ -70,6 +72,7 @@ impl Verifier {
             sessions: HashMap::new(),
             reader: None,
             kept: Vec::new(),
+            hidden: Vec::new(),
             path_token: None,
         }
     }
@@ -86,6 +89,7 @@ impl Verifier {
 
     /// Sets another scheme.
     pub fn scheme(mut self, scheme: Arc<dyn Scheme>) -> Self {
+        self.hidden = secret_headers(scheme.as_ref());
         self.scheme = scheme;
         self
     }
@@ -144,6 +148,11 @@ impl Verifier {
             return Ok(Claimed(None));
         }
         Ok(Claimed(Some(self.scheme.claim(headers, now)?)))
+    }
+
+    /// Whether the header `name` (in lower case) holds a secret, which is not stored.
+    pub(super) fn hides(&self, name: &str) -> bool {
+        self.path_token.is_none() && self.hidden.iter().any(|hidden| hidden == name)
     }
 
     /// Whether the sender never sends again what was refused.
@@ -277,6 +286,15 @@ impl Verifier {
         };
         let reading = reader.peek(&request.body, &request.headers);
         reading.map(Some).map_err(|_| Refusal::HiddenSession)
+    }
+}
+
+/// The headers, in lower case, that hold a secret of this scheme.
+pub(crate) fn secret_headers(scheme: &dyn Scheme) -> Vec<String> {
+    if scheme.sends_secret() {
+        scheme.claim_headers()
+    } else {
+        Vec::new()
     }
 }
 

@@ -1,6 +1,9 @@
 //! The schemes of gateways: every case of `tests/gateways/schemes.jsonl` is judged as it says, by a source as the
 //! settings make it.
 
+mod command;
+mod live;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -187,36 +190,20 @@ fn the_official_libraries_agree() {
     let input = json!({
         "key": key, "whsec": whsec, "body": body, "form": form, "url": url, "now": now.as_second(), "ours": ours,
     });
-    let mut node = Command::new("node")
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/peers/schemes.js"
-        ))
-        .env("NODE_PATH", peers.join("node/node_modules"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    node.stdin
-        .take()
-        .unwrap()
-        .write_all(input.to_string().as_bytes())
-        .unwrap();
-    let output = node.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let told: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let node = peers.join("node/node_modules");
+    let mut node_command = Command::new("node");
+    node_command.arg(script("js")).env("NODE_PATH", node);
+    let mut python = Command::new(peers.join("python/bin/python"));
+    python.arg(script("py"));
+    let mut told = told(&mut node_command, &input);
     assert_eq!(told.len(), schemes.len());
+    told.extend(self::told(&mut python, &input));
+    assert_eq!(told.len(), schemes.len() + 1);
     for one in told {
         let named = |scheme: &&Box<dyn Scheme>| one["scheme"] == scheme.name();
         let scheme = schemes.iter().find(named).unwrap();
         assert_eq!(one["accepts"], true, "{}", scheme.name());
-        let Some(signed) = one["signed"].as_object() else {
-            continue;
-        };
+        let signed = one["signed"].as_object().unwrap();
         let (key, body) = of(scheme.as_ref());
         let headers = signed
             .iter()
@@ -233,4 +220,27 @@ fn the_official_libraries_agree() {
             scheme.name()
         );
     }
+}
+
+fn script(language: &str) -> String {
+    format!(
+        "{}/tests/peers/schemes.{language}",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+/// What a script prints for this input, a line for each library.
+fn told(script: &mut Command, input: &Value) -> Vec<Value> {
+    let script = script.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut given = child.stdin.take().unwrap();
+    given.write_all(input.to_string().as_bytes()).unwrap();
+    drop(given);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }

@@ -1,10 +1,11 @@
 // The official libraries sign one body, and verify what offhook has signed.
 //
 // Standard input is JSON: {"key", "whsec", "body", "form", "url", "now", "ours": {scheme: {header: value}}}, header names
-// in lower case. Each line of the output is JSON: {"scheme", "signed": {header: value}, "accepts": bool}. `signed` is
-// absent where the library only verifies. The libraries are found through NODE_PATH.
+// in lower case. Each line of the output is JSON: {"scheme", "signed": {header: value}, "accepts": bool}. Where a library
+// only verifies, `signed` is made here and the library must take it. The libraries are found through NODE_PATH.
 'use strict';
 
+const { createHmac } = require('crypto');
 const { createRequire } = require('module');
 const path = require('path');
 const { pathToFileURL } = require('url');
@@ -38,9 +39,12 @@ async function main() {
   });
 
   const bolt = inside(path.join(modules, '@slack/bolt/dist/receivers/verify-request.js'));
-  say('slack', await accepts(() => {
-    bolt.verifySlackRequest({ signingSecret: key, body, headers: ours.slack });
-  }));
+  const ofSlack = (headers) => accepts(() => {
+    bolt.verifySlackRequest({ signingSecret: key, body, headers });
+  });
+  const digest = createHmac('sha256', key).update(`v0:${now}:${body}`).digest('hex');
+  const slack = { 'x-slack-request-timestamp': String(now), 'x-slack-signature': `v0=${digest}` };
+  say('slack', await ofSlack(ours.slack) && await ofSlack(slack), slack);
 
   const twilio = inside(path.join(modules, 'twilio/lib/webhooks/webhooks.js'));
   const fields = Object.fromEntries(new URLSearchParams(form));
@@ -49,7 +53,9 @@ async function main() {
   });
 
   const line = inside(path.join(modules, '@line/bot-sdk'));
-  say('line', await accepts(() => line.validateSignature(body, key, ours.line['x-line-signature'])));
+  const ofLine = (signature) => accepts(() => line.validateSignature(body, key, signature));
+  const signature = createHmac('sha256', key).update(body).digest('base64');
+  say('line', await ofLine(ours.line['x-line-signature']) && await ofLine(signature), { 'X-Line-Signature': signature });
 
   const { Webhook } = inside('svix');
   const webhook = new Webhook(whsec);

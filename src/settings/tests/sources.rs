@@ -160,7 +160,7 @@ fn one_problem_of_each_whole_source() {
     each_has_one_problem([(String::new(), expected)]);
 }
 
-const PROBLEMS: [(&str, &str); 30] = [
+const PROBLEMS: [(&str, &str); 35] = [
     (
         "separator = \",\"",
         "separator: does not belong to scheme = \"x-webhook-signature\"",

@@ -76,6 +76,11 @@ fn other_addresses(scheme: &dyn Scheme) -> Vec<(&'static str, Twilio)> {
         ("with https", url.replacen("http://", "https://", 1)),
         ("with www. in front", url.replacen("://", "://www.", 1)),
         ("without www.", url.replacen("://www.", "://", 1)),
+        ("with a slash at its end", format!("{url}/")),
+        (
+            "without the slash at its end",
+            url.trim_end_matches('/').to_owned(),
+        ),
     ];
     let others = table.into_iter().filter(|(_, other)| other != url);
     others
