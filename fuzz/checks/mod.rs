@@ -6,6 +6,7 @@ pub mod dialect;
 pub mod guard;
 pub mod index;
 pub mod journal;
+pub mod scheme;
 
 /// Takes pieces from an input.
 struct Input<'a>(&'a [u8]);

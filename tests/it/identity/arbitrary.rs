@@ -1,6 +1,6 @@
 //! A few thousand inputs of the fuzz targets `guard`, `decoding`, `journal` and `index`, always the same ones.
 
-use super::checks::{decoding, dialect, guard::Guarded, index, journal};
+use super::checks::{decoding, dialect, guard::Guarded, index, journal, scheme};
 use crate::support::Folder;
 
 /// Pseudo-random inputs, of 300 bytes at most.
@@ -55,5 +55,15 @@ fn arbitrary_files_are_read_or_refused() {
 fn arbitrary_blobs_of_the_index_are_read_or_refused() {
     for input in inputs(4000) {
         index::check(&input);
+    }
+}
+
+#[test]
+fn arbitrary_requests_are_signed_or_refused() {
+    for target in scheme::TARGETS {
+        let schemes = scheme::of(target);
+        for input in inputs(500) {
+            scheme::check(&schemes, &input);
+        }
     }
 }
