@@ -12,8 +12,8 @@ use super::Input;
 pub fn of(target: &str) -> Vec<Box<dyn Scheme>> {
     match target {
         "hmac" => Generic::presets()
-            .map(|name| Box::new(Generic::preset(name).expect("a preset")) as _)
-            .chain([Box::new(XWebhookSignature) as _])
+            .map(|name| Box::new(Generic::preset(name).expect("a preset")) as Box<dyn Scheme>)
+            .chain([Box::new(XWebhookSignature) as Box<dyn Scheme>])
             .collect(),
         "standard_webhooks" => vec![Box::new(StandardWebhooks::default())],
         "stripe" => vec![Box::new(Stripe::default())],
@@ -107,7 +107,7 @@ pub fn check(schemes: &[Box<dyn Scheme>], input: &[u8]) {
     }
     let found = offhook::signature::diagnose(scheme, &forged, body, &secret, now);
     assert!(found.iter().all(|finding| !finding.why.is_empty()));
-    let _ = Twilio::new(target);
+    let _ = Twilio::new(target.clone());
 }
 
 fn secret() -> Secret {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use offhook::dialect::{Dialect as _, Evolution};
 use offhook::settings::{
     DOCUMENTED_KEY, GatewaySettings, HandlerSettings, JournalSettings, Problem, Problems, Settings,
     SubscriptionSettings,
@@ -210,7 +211,9 @@ fn source(source: &Source) -> Value {
         "quiet_after_seconds": source.quiet_after.as_ref().map(Duration::as_secs_f64),
         "quiet_sessions_seconds": quiet.collect::<BTreeMap<_, _>>(),
         "documented_key": has_documented_key(source),
-        "never_again": signed && source.scheme.gives_up_when_refused(),
+        // Evolution in another way too, such as with a secret in a header.
+        "never_again": (signed && source.scheme.gives_up_when_refused())
+            || source.dialect.name() == Evolution.name(),
     })
 }
 

@@ -120,7 +120,8 @@ impl Settings {
                  come; have the gateway leave it out, or trust each subscriber with it."
             )
         });
-        warnings.collect()
+        let moved = self.sources.iter().filter_map(Source::other_address);
+        warnings.chain(moved).collect()
     }
 
     /// A hash of all settings, in 16 hexadecimal digits, to see whether two servers run with the same

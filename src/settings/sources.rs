@@ -87,6 +87,11 @@ fn raw_of(table: &Spot<'_>) -> Raw {
         "slack" => raw.event("/event/type").session("/team_id"),
         "stripe" => raw.event("/type").session("/account"),
         "viber" => raw.event("/event"),
+        "line" => { raw.each("/events") }
+            .event("/type")
+            .session("/destination"),
+        // A message, and each status of it, are events of their own.
+        "twilio" => { raw.event_field("SmsStatus") }.id_fields(["MessageSid", "MessageStatus"]),
         _ => raw,
     }
 }

@@ -95,7 +95,11 @@ const PRESETS: [Preset; 10] = [
         ..bare("waha", "X-Webhook-Hmac", Encoding::Hex)
     },
     bare("wuzapi", "x-hmac-signature", Encoding::Hex),
-    bare("line", "X-Line-Signature", Encoding::Base64),
+    Preset {
+        // Of each event of the body.
+        id_pointer: Some("/webhookEventId"),
+        ..bare("line", "X-Line-Signature", Encoding::Base64)
+    },
     bare("viber", "X-Viber-Content-Signature", Encoding::Hex),
     Preset {
         id_header: Some("X-Shopify-Webhook-Id"),

@@ -58,6 +58,7 @@ pub struct Verifier {
     kept: Vec<String>,
     /// The headers that hold a secret.
     hidden: Vec<String>,
+    gives_up: bool,
     /// Takes the place of signatures.
     path_token: Option<Secret>,
 }
@@ -73,6 +74,7 @@ impl Verifier {
             reader: None,
             kept: Vec::new(),
             hidden: Vec::new(),
+            gives_up: false,
             path_token: None,
         }
     }
@@ -157,7 +159,13 @@ impl Verifier {
 
     /// Whether the sender never sends again what was refused.
     pub(super) fn gives_up_when_refused(&self) -> bool {
-        self.path_token.is_none() && self.scheme.gives_up_when_refused()
+        self.gives_up || (self.path_token.is_none() && self.scheme.gives_up_when_refused())
+    }
+
+    /// The sender never sends again what was refused, whatever its scheme.
+    pub(crate) fn gives_up(mut self, gives_up: bool) -> Self {
+        self.gives_up = gives_up;
+        self
     }
 
     /// Checks the token in the path, if the source has one.

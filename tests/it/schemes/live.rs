@@ -14,6 +14,8 @@ use crate::support::{Folder, offhook, secret};
 
 const KEY: &str = "0123456789abcdef";
 const VERIFY: &str = "a-token-for-meta";
+/// Nearly the key.
+const NEAR: &str = "0123456789abcdeX";
 const SCHEMES: [&str; 18] = [
     "x-webhook-signature",
     "standard-webhooks",
@@ -205,7 +207,6 @@ async fn addresses_are_tested_with_challenges() {
 async fn a_secret_in_a_header_stays_there() {
     let (it, sources) = start("schemes-secret").await;
     let to = it.server.public_address();
-    const NEAR: &str = "0123456789abcdeX";
     for name in ["token", "telegram", "evolution-jwt", "meta"] {
         let source = { sources.iter() }.find(|source| source.name == name);
         let (source, path) = (source.unwrap(), format!("/{name}"));
@@ -322,4 +323,53 @@ async fn the_command_sends_as_each_source_wants() {
 fn within(folder: &Folder, arguments: &[&str]) -> std::process::Output {
     let mut command: Command = offhook(arguments);
     command.current_dir(&folder.0).output().unwrap()
+}
+
+/// A proxy that changes the path of Twilio's requests has them refused, which is said before.
+#[test]
+fn an_address_with_another_path_is_told() {
+    let folder = Folder::new("schemes-address");
+    let file = folder.0.join("settings.toml");
+    for (path, is_told) in [
+        ("/twilio", false),
+        ("/twilio/s", false),
+        ("/twilios", true),
+        ("/x", true),
+        ("", true),
+    ] {
+        let text = settings(&folder).replace("me.example/twilio", &format!("me.example{path}"));
+        std::fs::write(&file, text).unwrap();
+        let settings = offhook::settings::Settings::load(&file).unwrap();
+        let warnings = settings.warnings().join("\n");
+        assert_eq!(
+            warnings.contains("public_url is https://me.example"),
+            is_told,
+            "{path}: {warnings}"
+        );
+    }
+}
+
+/// What a body of Twilio or LINE holds is read without further settings.
+#[actix_web::test]
+async fn forms_and_lists_are_read() {
+    let folder = Folder::new("schemes-bodies");
+    let text = settings(&folder).replace("dialect = \"raw\"\n", "");
+    let it = FromFile::start(folder, text).await;
+    let loaded = offhook::settings::Settings::load(it.path("settings.toml")).unwrap();
+    let to = it.server.public_address();
+    let sent = async |name: &str, body: &str| {
+        let source = { loaded.sources.iter() }.find(|source| source.name == name);
+        let request = request(source.unwrap(), &format!("/{name}"), body, KEY);
+        let answer = request.send(to).await;
+        assert!(answer.status < 300, "{answer:?}");
+        answer.header("offhook-duplicate").is_some()
+    };
+    let form = "MessageSid=SM1&SmsStatus=sent&MessageStatus=sent";
+    assert!(!sent("twilio", form).await);
+    assert!(!sent("twilio", &form.replace("sent", "delivered")).await);
+    assert!(sent("twilio", &format!("{form}&More=1")).await);
+    let line = r#"{"destination":"U1","events":[{"type":"message","webhookEventId":"1"},{"type":"follow","webhookEventId":"2"}]}"#;
+    assert!(!sent("line", line).await);
+    assert!(sent("line", &line.replace("[{", "[ {")).await);
+    assert!(!sent("line", r#"{"destination":"U1","events":[]}"#).await);
 }
