@@ -19,6 +19,12 @@ fn inputs(count: usize) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+/// How many inputs; `OFFHOOK_TEST_INPUTS` says so for a longer run.
+fn many(usual: usize) -> usize {
+    let asked = std::env::var("OFFHOOK_TEST_INPUTS");
+    asked.map_or(usual, |asked| asked.parse().unwrap())
+}
+
 #[test]
 fn connections_answer_arbitrary_pieces_as_one() {
     let server = Guarded::start();
@@ -62,7 +68,7 @@ fn arbitrary_blobs_of_the_index_are_read_or_refused() {
 fn arbitrary_requests_are_signed_or_refused() {
     for target in scheme::TARGETS {
         let schemes = scheme::of(target);
-        for input in inputs(500) {
+        for input in inputs(many(500)) {
             scheme::check(&schemes, &input);
         }
     }
