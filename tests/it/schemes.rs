@@ -200,8 +200,8 @@ fn the_official_libraries_agree() {
     told.extend(self::told(&mut python, &input));
     assert_eq!(told.len(), schemes.len() + 1);
     for one in told {
-        let named = |scheme: &&Box<dyn Scheme>| one["scheme"] == scheme.name();
-        let scheme = schemes.iter().find(named).unwrap();
+        let mut known = schemes.iter();
+        let scheme = known.find(|scheme| one["scheme"] == scheme.name()).unwrap();
         assert_eq!(one["accepts"], true, "{}", scheme.name());
         let signed = one["signed"].as_object().unwrap();
         let (key, body) = of(scheme.as_ref());

@@ -95,8 +95,11 @@ fn what_sign_makes_verify_takes() {
     assert!(odd.said.contains("https://me.example/twilio"), "{odd:?}");
 }
 
+/// Headers with their values.
+type Signed = Vec<(String, String)>;
+
 /// The headers that this scheme makes with this key at this time.
-fn signed(scheme: &dyn Scheme, key: &str, at: Timestamp) -> Vec<(String, String)> {
+fn signed(scheme: &dyn Scheme, key: &str, at: Timestamp) -> Signed {
     let signed = scheme.sign(BODY.as_bytes(), &secret(key), at);
     signed
         .into_iter()
@@ -113,7 +116,7 @@ fn verify_says_what_is_wrong() {
     let key = KEY.to_owned();
     let decoded = "whsec_MDEyMzQ1Njc4OWFiY2RlZg==";
     let with = |name: &str, value: String| vec![(name.to_owned(), value)];
-    let table: Vec<(&[&str], Vec<(String, String)>, &str)> = vec![
+    let table: Vec<(&[&str], Signed, &str)> = vec![
         (
             &["--scheme", "github"],
             signed(&of("line"), KEY, now),
@@ -189,7 +192,7 @@ fn verify_says_what_is_wrong() {
             &[
                 "--scheme", "token", "--header", "X-T", "--prefix", "Bearer ",
             ],
-            with("x", key.clone()),
+            with("x", key),
             "malformed-header",
         ),
         (
