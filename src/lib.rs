@@ -85,11 +85,12 @@ mod telemetry;
 pub mod testing;
 
 pub use offhook_handlers::{
-    CannotRun, ConnectionEvent, ConnectionStatus, Delivery, EmptyCommand, Event, EventHandler,
-    EventId, EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler, LogHandler,
-    MessageEvent, MessageStatus, MessageType, ParseEventIdError, ParseEventKindError, Received,
-    SourceChange, SourceEvent, StatusEvent, Timestamp, UnknownEvent, UnknownReason, async_trait,
-    escape_controls, escape_controls_in_json, percent_encode,
+    CannotRun, ChatType, ConnectionEvent, ConnectionStatus, Delivery, EmptyCommand, Event,
+    EventHandler, EventId, EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler,
+    Location, LogHandler, MessageAction, MessageError, MessageEvent, MessageStatus, MessageType,
+    ParseEventIdError, ParseEventKindError, Received, SourceChange, SourceEvent, StatusEvent,
+    Timestamp, UnknownEvent, UnknownReason, async_trait, escape_controls, escape_controls_in_json,
+    percent_encode,
 };
 
 pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};

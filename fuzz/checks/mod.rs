@@ -1,10 +1,12 @@
-//! What must hold for any input. The fuzz targets `guard`, `decoding`, `journal` and `index` make the inputs of what they find;
+//! What must hold for any input. The fuzz targets `guard`, `decoding`, `dialect_*`, `journal` and `index` make the inputs of what they find;
 //! `tests/it/identity/arbitrary.rs` runs a few thousand of them in `./test`.
 
 pub mod decoding;
+pub mod dialect;
 pub mod guard;
 pub mod index;
 pub mod journal;
+pub mod scheme;
 
 /// Takes pieces from an input.
 struct Input<'a>(&'a [u8]);

@@ -17,6 +17,8 @@ pub struct Delivery {
     part: u16,
     /// The event's session, if it differs from the body's.
     session: Option<Arc<str>>,
+    /// Which events of the body are meant, if not all of them.
+    parts: Option<Arc<[u16]>>,
     attempt: u32,
     replay: bool,
 }
@@ -28,6 +30,7 @@ impl Delivery {
             received,
             part: 1,
             session: None,
+            parts: None,
             attempt,
             replay,
         }
@@ -40,6 +43,19 @@ impl Delivery {
             .filter(|_| session != self.received.session.as_deref())
             .map(Arc::from);
         self
+    }
+
+    /// Sets which events of the body are meant, from 1, for a handler that [takes
+    /// bodies](crate::EventHandler::takes_bodies), where those are not all.
+    pub fn of_parts(mut self, parts: impl IntoIterator<Item = u16>) -> Self {
+        self.parts = Some(parts.into_iter().collect());
+        self
+    }
+
+    /// Which events of the body are meant, from 1; `None` if all are. Only a handler that [takes
+    /// bodies](crate::EventHandler::takes_bodies) needs to know.
+    pub fn parts(&self) -> Option<&[u16]> {
+        self.parts.as_deref()
     }
 
     /// The event's id: ordered by time, the same for all attempts and replays.

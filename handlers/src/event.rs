@@ -17,8 +17,12 @@ use crate::{ConnectionEvent, MessageEvent, SourceEvent, StatusEvent, UnknownEven
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message was received.
+    /// A message was received: somebody else wrote it.
     Message(MessageEvent),
+    /// A message of our own was sent: from the phone, or through the gateway.
+    Sent(MessageEvent),
+    /// A message was edited or deleted.
+    Change(MessageEvent),
     /// The status of a sent message changed.
     Status(StatusEvent),
     /// A session connected, disconnected, or is about to.
@@ -34,6 +38,8 @@ impl Event {
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Message(_) => EventKind::Message,
+            Self::Sent(_) => EventKind::Sent,
+            Self::Change(_) => EventKind::Change,
             Self::Status(_) => EventKind::Status,
             Self::Connection(_) => EventKind::Connection,
             Self::Unknown(_) => EventKind::Unknown,
@@ -59,7 +65,9 @@ impl Event {
     /// What every event has: a name, a session, other fields.
     fn parts(&self) -> (Option<&str>, Option<&str>, &Extra) {
         let (name, session, extra) = match self {
-            Self::Message(event) => (&event.name, &event.session_id, &event.extra),
+            Self::Message(event) | Self::Sent(event) | Self::Change(event) => {
+                (&event.name, &event.session_id, &event.extra)
+            }
             Self::Status(event) => (&event.name, &event.session_id, &event.extra),
             Self::Connection(event) => (&event.name, &event.session_id, &event.extra),
             Self::Unknown(event) => (&event.name, &event.session_id, &event.extra),
@@ -71,10 +79,24 @@ impl Event {
         (name.as_deref(), session.as_deref(), extra)
     }
 
+    /// The message, if it is one: received, sent or changed.
+    ///
+    /// ```
+    /// use offhook_handlers::{Event, MessageEvent};
+    ///
+    /// assert!(Event::Sent(MessageEvent::default()).as_message().is_some());
+    /// ```
+    pub fn as_message(&self) -> Option<&MessageEvent> {
+        match self {
+            Self::Message(event) | Self::Sent(event) | Self::Change(event) => Some(event),
+            _ => None,
+        }
+    }
+
     /// Sets the event's session, whatever the body says.
     pub fn set_session_id(&mut self, session: &str) {
         let field = match self {
-            Self::Message(event) => &mut event.session_id,
+            Self::Message(event) | Self::Sent(event) | Self::Change(event) => &mut event.session_id,
             Self::Status(event) => &mut event.session_id,
             Self::Connection(event) => &mut event.session_id,
             Self::Unknown(event) => &mut event.session_id,
@@ -86,7 +108,7 @@ impl Event {
     /// Sets the event's name, whatever the body says. The name of an event that offhook makes stays.
     pub fn set_name(&mut self, name: &str) {
         let field = match self {
-            Self::Message(event) => &mut event.name,
+            Self::Message(event) | Self::Sent(event) | Self::Change(event) => &mut event.name,
             Self::Status(event) => &mut event.name,
             Self::Connection(event) => &mut event.name,
             Self::Unknown(event) => &mut event.name,
@@ -98,7 +120,9 @@ impl Event {
     /// The fields that have no typed field, to add to them.
     pub fn extra_mut(&mut self) -> Option<&mut Extra> {
         match self {
-            Self::Message(event) => Some(&mut event.extra),
+            Self::Message(event) | Self::Sent(event) | Self::Change(event) => {
+                Some(&mut event.extra)
+            }
             Self::Status(event) => Some(&mut event.extra),
             Self::Connection(event) => Some(&mut event.extra),
             Self::Unknown(event) => Some(&mut event.extra),
@@ -120,8 +144,12 @@ static NO_EXTRA: Extra = Extra::new();
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// `message`
+    /// `message`: somebody else wrote it.
     Message,
+    /// `sent`: one of our own.
+    Sent,
+    /// `change`: an edit or a deletion.
+    Change,
     /// `status`
     Status,
     /// `connection`
@@ -136,8 +164,10 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order shown to users.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Message,
+        Self::Sent,
+        Self::Change,
         Self::Status,
         Self::Connection,
         Self::Unknown,
@@ -146,7 +176,14 @@ impl EventKind {
     ];
 
     /// The kinds that senders send. A handler without a list of kinds receives these.
-    pub const RECEIVED: [Self; 4] = [Self::Message, Self::Status, Self::Connection, Self::Unknown];
+    pub const RECEIVED: [Self; 6] = [
+        Self::Message,
+        Self::Sent,
+        Self::Change,
+        Self::Status,
+        Self::Connection,
+        Self::Unknown,
+    ];
 
     /// Whether offhook makes events of this kind itself. Only handlers that name the kind receive them.
     pub fn is_own(self) -> bool {
@@ -157,6 +194,8 @@ impl EventKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",
+            Self::Sent => "sent",
+            Self::Change => "change",
             Self::Status => "status",
             Self::Connection => "connection",
             Self::Unknown => "unknown",

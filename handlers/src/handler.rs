@@ -30,8 +30,19 @@ use crate::{
 #[async_trait]
 #[allow(unused_variables)] // the methods that do nothing
 pub trait EventHandler: Send + Sync + 'static {
-    /// A message was received.
+    /// A message was received: somebody else wrote it, so a bot may answer.
     async fn message(&self, event: &MessageEvent, delivery: &Delivery) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    /// A message of our own was sent, from the phone or through the gateway. Not every gateway tells.
+    async fn sent(&self, event: &MessageEvent, delivery: &Delivery) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    /// A message was edited or deleted: [`MessageEvent::action`] says which, [`MessageEvent::target`] the
+    /// message.
+    async fn change(&self, event: &MessageEvent, delivery: &Delivery) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -64,6 +75,8 @@ pub trait EventHandler: Send + Sync + 'static {
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
         match event {
             Event::Message(event) => self.message(event, delivery).await,
+            Event::Sent(event) => self.sent(event, delivery).await,
+            Event::Change(event) => self.change(event, delivery).await,
             Event::Status(event) => self.status(event, delivery).await,
             Event::Connection(event) => self.connection(event, delivery).await,
             Event::Unknown(event) => self.unknown(event, delivery).await,

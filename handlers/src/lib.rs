@@ -35,6 +35,7 @@ mod event;
 mod event_id;
 mod exec;
 mod handler;
+mod json;
 mod jsonl;
 mod lines;
 mod log;
@@ -57,6 +58,6 @@ pub use crate::log::LogHandler;
 pub use crate::received::Received;
 pub use crate::source::{SourceChange, SourceEvent};
 pub use crate::typed::{
-    ConnectionEvent, ConnectionStatus, MessageEvent, MessageStatus, MessageType, StatusEvent,
-    UnknownEvent, UnknownReason,
+    ChatType, ConnectionEvent, ConnectionStatus, Location, MessageAction, MessageError,
+    MessageEvent, MessageStatus, MessageType, StatusEvent, UnknownEvent, UnknownReason,
 };

@@ -1,13 +1,14 @@
 //! [`LogHandler`]: prints one line per event to standard output.
 
+use std::borrow::Cow;
 use std::io;
 
 use async_trait::async_trait;
 
 use crate::lines::LineWriter;
 use crate::{
-    ConnectionStatus, Delivery, Event, EventHandler, Extra, HandlerError, MessageEvent,
-    MessageStatus, MessageType, SourceChange, SourceEvent, escape_controls,
+    ConnectionStatus, Delivery, Event, EventHandler, Extra, HandlerError, MessageAction,
+    MessageEvent, MessageStatus, MessageType, SourceChange, SourceEvent, escape_controls,
 };
 
 /// Prints one line for each event (`use = "log"`).
@@ -15,6 +16,8 @@ use crate::{
 /// ```text
 /// New message from +1234567890: Hello!
 /// New message from +1234567890: [image] Check this out!
+/// Sent message to +1234567890: Hello!
+/// Message 3EB0C767D0F2B64C7C5B edited: Hello you!
 /// Message 3EB0C767D0F2B64C7C5B status: read
 /// Connection status: connected
 /// Unknown event presence (session 408f7372)
@@ -54,7 +57,22 @@ impl EventHandler for LogHandler {
 
 fn line(event: &Event) -> String {
     match event {
-        Event::Message(event) => message_line(event),
+        Event::Message(event) => {
+            let from = shown(event.from.as_deref(), &event.extra, "from");
+            format!("New message from {from}: {}", content(event))
+        }
+        Event::Sent(event) => {
+            let to = event.chat.as_deref().unwrap_or(ABSENT);
+            format!("Sent message to {to}: {}", content(event))
+        }
+        Event::Change(event) => {
+            let id = event.target.as_deref().unwrap_or(ABSENT);
+            let action = event.action.as_ref().map_or(ABSENT, MessageAction::as_str);
+            match content(event) {
+                Cow::Borrowed(ABSENT) => format!("Message {id} {action}"),
+                content => format!("Message {id} {action}: {content}"),
+            }
+        }
         Event::Status(event) => {
             let id = shown(event.message_id.as_deref(), &event.extra, "messageId");
             let status = event.status.as_ref().map(MessageStatus::as_str);
@@ -75,11 +93,11 @@ fn line(event: &Event) -> String {
     }
 }
 
-fn message_line(event: &MessageEvent) -> String {
-    let from = shown(event.from.as_deref(), &event.extra, "from");
+/// What a message says, with its type if it is not a text.
+fn content(event: &MessageEvent) -> Cow<'_, str> {
     let message = shown(event.message.as_deref(), &event.extra, "message");
     let kind = match &event.kind {
-        None | Some(MessageType::Text) => return format!("New message from {from}: {message}"),
+        None | Some(MessageType::Text) => return message.into(),
         Some(kind) => kind,
     };
     let text = match event.caption() {
@@ -87,8 +105,8 @@ fn message_line(event: &MessageEvent) -> String {
         caption => caption,
     };
     match text {
-        "" | ABSENT => format!("New message from {from}: [{kind}]"),
-        text => format!("New message from {from}: [{kind}] {text}"),
+        "" | ABSENT => format!("[{kind}]").into(),
+        text => format!("[{kind}] {text}").into(),
     }
 }
 
@@ -146,6 +164,25 @@ mod tests {
                 format!("New message from +1234567890: {text}")
             );
         }
+    }
+
+    #[test]
+    fn the_lines_of_own_messages_and_changes() {
+        let mut own = MessageEvent {
+            chat: Some("+1".into()),
+            message: Some("Hi".into()),
+            target: Some("ABC".into()),
+            ..MessageEvent::default()
+        };
+        assert_eq!(line(&Event::Sent(own.clone())), "Sent message to +1: Hi");
+        own.action = Some(MessageAction::Edited);
+        assert_eq!(line(&Event::Change(own.clone())), "Message ABC edited: Hi");
+        own = MessageEvent {
+            action: Some(MessageAction::Deleted),
+            message: None,
+            ..own
+        };
+        assert_eq!(line(&Event::Change(own)), "Message ABC deleted");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
+use super::event::peer;
 use super::request::run_to_end;
 use super::role::Role;
 use super::state::{AdminState, State};
@@ -168,9 +169,8 @@ fn held_up_event(
 fn conversation(pipeline: &Pipeline, record: &Arc<Record>, part: Part) -> Option<String> {
     let record = outlined(Arc::clone(record), pipeline.decoder());
     match events_of(&record, part).first()? {
-        Event::Message(message) => message.from.clone(),
         Event::Status(status) => status.message_id.clone(),
-        _ => None,
+        other => peer(other).map(str::to_owned),
     }
 }
 

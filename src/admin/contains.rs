@@ -94,16 +94,21 @@ impl<'a> Contains<'a> {
 
     async fn has(&mut self, decoder: &Arc<Decoder>, received: Arc<Received>) -> bool {
         let is_encoded = decoder.is_encoded(&received);
+        // What is not shown is not found: a search would tell it piece by piece.
+        let reader = decoder.reader(&received.source);
         if !is_encoded && received.body.len() <= SMALL {
-            return self.finder.find(&received.body).is_some();
+            return self.finder.find(&reader.shown(&received.body)).is_some();
         }
         let (finder, decoder) = (Arc::clone(&self.finder), Arc::clone(decoder));
         let searched = web::block(move || {
             if !is_encoded {
-                return (finder.find(&received.body).is_some(), 0);
+                return (finder.find(&reader.shown(&received.body)).is_some(), 0);
             }
             let content = decoder.decode(&received).0.content.clone();
-            (finder.find(&content).is_some(), content.len())
+            (
+                finder.find(&reader.shown(&content)).is_some(),
+                content.len(),
+            )
         });
         let (is_in, decoded) = searched.await.unwrap_or_default();
         self.left = self.left.saturating_sub(decoded);

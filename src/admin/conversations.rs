@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decoding::with_events;
 use super::error::{Answer, ApiError};
+use super::event::peer;
 use super::request::{event_id, page_size};
 use super::role::Role;
 use super::state::{AdminState, State};
@@ -32,7 +33,8 @@ pub(super) struct ChatQuery {
     pub(super) limit: Option<usize>,
 }
 
-/// The senders that a session has heard of, those with the newest message first.
+/// The chats, or senders where the gateway names no chat, that a session has heard of, those with the newest
+/// message first.
 #[derive(Debug, Serialize)]
 pub(super) struct Peers {
     pub(super) conversations: Vec<Peer>,
@@ -118,16 +120,13 @@ pub(super) async fn peers(
         &query.session,
         query.before.as_deref(),
         |entry, event| {
-            if let Event::Message(message) = event
-                && let Some(from) = message
-                    .from
-                    .as_ref()
-                    .filter(|from| from.len() <= LONGEST_PEER)
-                && (found.len() < MOST_PEERS || found.contains_key(from))
+            if let Some(message) = event.as_message()
+                && let Some(with) = peer(event).filter(|with| with.len() <= LONGEST_PEER)
+                && (found.len() < MOST_PEERS || found.contains_key(with))
             {
                 let newest = || message_of(entry, message);
-                let peer = found.entry(from.clone()).or_insert_with(|| Peer {
-                    peer: from.clone(),
+                let peer = found.entry(with.to_owned()).or_insert_with(|| Peer {
+                    peer: with.to_owned(),
                     messages: 0,
                     newest: newest(),
                 });
@@ -149,7 +148,7 @@ pub(super) async fn peers(
 pub(super) async fn chat(
     state: &AdminState,
     role: Role,
-    (session, peer): (&str, &str),
+    (session, with): (&str, &str),
     query: &ChatQuery,
 ) -> Result<Chat, ApiError> {
     let limit = page_size(query.limit)?;
@@ -168,7 +167,9 @@ pub(super) async fn chat(
                 status: status.to_owned(),
             };
             match event {
-                Event::Message(message) if message.from.as_deref() == Some(peer) => {
+                Event::Message(message) | Event::Sent(message) | Event::Change(message)
+                    if peer(event) == Some(with) =>
+                {
                     let mut shown = message_of(entry, message);
                     let of_message = message
                         .message_id

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -30,16 +31,21 @@ pub(super) struct EventDetails {
     /// Whether the body is not shown because a viewer asks.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) body_hidden: bool,
-    /// What was received, if it is still there and may be shown; with its content decoded, and with the sender if it
-    /// is a message.
+    /// What was received, if it is still there and may be shown; with its content decoded.
     #[serde(skip)]
-    pub(super) decoded: Option<(Arc<Received>, Option<String>)>,
+    pub(super) received: Option<Arc<Received>>,
+    /// The decoded content, with stars in place of a gateway's credentials.
+    #[serde(skip)]
+    pub(super) content: Bytes,
+    /// The typed events as a handler gets them: one, but for the last part of a body with very many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) typed: Vec<Event>,
 }
 
 impl EventDetails {
     /// What was received, if it is still there and may be shown; with its content decoded.
     pub(super) fn received(&self) -> Option<&Arc<Received>> {
-        self.decoded.as_ref().map(|(received, _)| received)
+        self.received.as_ref()
     }
 }
 
@@ -76,7 +82,7 @@ pub(super) async fn show(state: State, role: Role, id: web::Path<String>) -> Ans
         FoundEvent::Kept(details) => details,
         FoundEvent::Deleted(left) => return Ok(HttpResponse::Ok().json(left)),
     };
-    let content = details.received().map(|received| &*received.content);
+    let content = details.received().map(|_| &*details.content);
     let body = content.and_then(|content| serde_json::from_slice(content).ok());
     Ok(HttpResponse::Ok().json(WithBody {
         details: &details,
@@ -103,7 +109,8 @@ pub(super) async fn details(
     let mut states = States::now(pipeline).await;
     states.learn(pipeline, std::slice::from_ref(&event)).await?;
     let mut timeline = vec![Step::new("received", event.at)];
-    let (mut decoded, mut missing) = (None, None);
+    let (mut received, mut typed, mut missing) = (None, Vec::new(), None);
+    let mut content = Bytes::new();
     if let Some(position) = event.in_journal() {
         if let Some(record) = left {
             timeline.push(durable(&record, &event));
@@ -112,11 +119,17 @@ pub(super) async fn details(
                 let decoder = Arc::clone(pipeline.decoder());
                 // A large body must not hold up the others that are asked for.
                 let decode = move || {
-                    let (received, events) = decoder.decode(&record.received);
+                    let (received, mut events) = decoder.decode(&record.received);
+                    record.set_sessions(&mut events);
                     let own = Record::events_of(record.parts.count(), position.part(), &events);
-                    (received, own.first().and_then(sender))
+                    let typed = own[..own.len().min(MOST_TYPED)].to_vec();
+                    let content = decoder.reader(&received.source).shown(&received.content);
+                    (received, typed, content)
                 };
-                decoded = web::block(decode).await.ok();
+                if let Ok(decoded) = web::block(decode).await {
+                    received = Some(decoded.0);
+                    (typed, content) = (decoded.1, decoded.2);
+                }
             }
         }
         let attempts = state.search()?.attempts(position).await?;
@@ -132,15 +145,16 @@ pub(super) async fn details(
         timeline,
         damaged: missing == Some(Missing::Damaged),
         body_hidden: !role.sees_bodies(),
-        decoded,
+        received,
+        content,
+        typed,
     })))
 }
 
-fn sender(event: &Event) -> Option<String> {
-    match event {
-        Event::Message(message) => message.from.clone(),
-        _ => None,
-    }
+/// Whose conversation a message is of: its chat, or its sender where the gateway names no chat.
+pub(super) fn peer(event: &Event) -> Option<&str> {
+    let message = event.as_message()?;
+    message.chat.as_deref().or(message.from.as_deref())
 }
 
 /// What is left of an event that was deleted: its id, its times, and how each attempt ended, without what a
@@ -180,6 +194,9 @@ async fn record_of(pipeline: &Pipeline, seq: Seq) -> Result<Option<Record>, Unav
 fn durable(record: &Record, event: &EventEntry) -> Step {
     Step::new("durable", record.kept_at.max(event.at))
 }
+
+/// So many typed events are shown at most.
+const MOST_TYPED: usize = 100;
 
 /// For serde, which skips what this returns true for.
 fn is_false(flag: &bool) -> bool {

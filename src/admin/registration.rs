@@ -337,7 +337,7 @@ mod tests {
             (r#"{"events":[7]}"#, "events: expected a list of texts"),
             (
                 r#"{"events":["call"]}"#,
-                "allowed: message, status, connection, unknown, *",
+                "allowed: message, sent, change, status, connection, unknown, *",
             ),
             (r#"{"secret":["hidden"]}"#, "secret: expected a text"),
             (r#"{"secret":""}"#, "secret is empty"),

@@ -103,8 +103,9 @@ fn no_source(name: &str, names: &[String]) -> ApiError {
 
 fn kind(text: Option<String>) -> Result<EventKind, ApiError> {
     let kind = event_kind(text)?.unwrap_or(EventKind::Message);
-    if kind.is_own() {
-        let text = format!("event: {kind} comes from offhook itself, and cannot be tested so");
+    if !TESTABLE.contains(&kind) {
+        let kinds = TESTABLE.map(EventKind::as_str).join(", ");
+        let text = format!("event: {kind} cannot be tested so; what can be: {kinds}");
         return Err(ApiError::bad_request(text));
     }
     Ok(kind)
@@ -168,7 +169,7 @@ pub(super) async fn subscriber(
     let mut entry = entry.filter(|entry| entry.subscription.key == key);
     let entry = entry.next().ok_or_else(unknown)?;
     let kinds = entry.subscription.events.as_ref();
-    let kind = kinds.and_then(|kinds| kinds.iter().find(|kind| !kind.is_own()).copied());
+    let kind = kinds.and_then(|kinds| TESTABLE.into_iter().find(|kind| kinds.contains(kind)));
     let own = if session == "*" { SESSION } else { &session };
     let body: Bytes = event_body(kind.unwrap_or(EventKind::Message), own, state.clock.now()).into();
     let own = own.to_owned();
@@ -216,6 +217,14 @@ impl Shown {
         }
     }
 }
+
+/// The kinds that the documented gateway has.
+const TESTABLE: [EventKind; 4] = [
+    EventKind::Message,
+    EventKind::Status,
+    EventKind::Connection,
+    EventKind::Unknown,
+];
 
 /// The session of test events, and what else names them.
 const SESSION: &str = "offhook-test";

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use offhook::dialect::{Dialect as _, Evolution};
 use offhook::settings::{
     DOCUMENTED_KEY, GatewaySettings, HandlerSettings, JournalSettings, Problem, Problems, Settings,
     SubscriptionSettings,
@@ -210,6 +211,9 @@ fn source(source: &Source) -> Value {
         "quiet_after_seconds": source.quiet_after.as_ref().map(Duration::as_secs_f64),
         "quiet_sessions_seconds": quiet.collect::<BTreeMap<_, _>>(),
         "documented_key": has_documented_key(source),
+        // Evolution in another way too, such as with a secret in a header.
+        "never_again": (signed && source.scheme.gives_up_when_refused())
+            || source.dialect.name() == Evolution.name(),
     })
 }
 
@@ -365,17 +369,19 @@ mod tests {
              "scheme": "x-webhook-signature", "dialect": "codeskytz", "keys": {}, "probe": false,
              "secrets": 2,
              "sessions": ["a"], "quiet_after_seconds": 1800.0,
-             "quiet_sessions_seconds": {"q": 7200.0}, "documented_key": true},
+             "quiet_sessions_seconds": {"q": 7200.0}, "documented_key": true, "never_again": false},
             {"name": "open", "paths": ["/open/{token}", "/open/{token}/{session}"],
              "scheme": null, "dialect": "codeskytz", "keys": {}, "probe": false,
              "secrets": 0, "sessions": [],
-             "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false},
+             "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false,
+             "never_again": false},
             {"name": "other", "paths": ["/other", "/other/{session}"],
              "scheme": "hmac", "dialect": "raw",
              "keys": {"header": "X-Sig", "prefix": "v1=", "algorithm": "sha256", "encoding": "hex",
                       "template": "{body}", "tolerance": "5m", "event_pointer": "/type"},
              "probe": false, "secrets": 1, "sessions": [],
-             "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false}
+             "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false,
+             "never_again": false}
         ],
         "engine": "sqlite",
         "promise": "sqlite: an event is on disk in data before it is answered 200",

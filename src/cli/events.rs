@@ -154,6 +154,9 @@ struct Event {
     odd: Option<String>,
     #[serde(default)]
     timeline: Vec<Step>,
+    /// What a handler gets.
+    #[serde(default)]
+    typed: Vec<Box<RawValue>>,
     body: Option<Box<RawValue>>,
     body_base64: Option<String>,
 }
@@ -218,6 +221,9 @@ impl Event {
         let timeline: Vec<_> = timeline.collect();
         if !timeline.is_empty() {
             lines.push(block("timeline", timeline.iter().map(String::as_str)));
+        }
+        if !self.typed.is_empty() {
+            lines.push(block("typed", self.typed.iter().map(|typed| typed.get())));
         }
         lines.extend(body(self.body.as_deref(), self.body_base64.as_deref()));
         lines.join("\n")

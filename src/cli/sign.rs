@@ -6,7 +6,8 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use clap::{Args, ValueEnum};
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::signature::{
-    Algorithm, Encoding, Generic, Scheme, Secret, StandardWebhooks, XWebhookSignature,
+    Algorithm, Encoding, EvolutionJwt, Generic, Scheme, Secret, Slack, StandardWebhooks, Stripe,
+    Token, Twilio, XWebhookSignature,
 };
 
 use super::input::read_body;
@@ -50,14 +51,44 @@ pub(super) enum Name {
     StandardWebhooks,
     /// An HMAC as the options below describe it
     Hmac,
+    /// GitHub: X-Hub-Signature-256
+    Github,
+    /// Stripe: Stripe-Signature with the time; the secret's text is the key, whsec_ and all
+    Stripe,
+    /// Slack: X-Slack-Signature with the time
+    Slack,
+    /// WhatsApp Cloud API, Messenger, Instagram: X-Hub-Signature-256 with the app's secret
+    Meta,
+    /// WAHA: X-Webhook-Hmac, SHA-512
+    Waha,
+    /// GOWA: X-Hub-Signature-256
+    Gowa,
+    /// Shopify: X-Shopify-Hmac-Sha256 in base64
+    Shopify,
+    /// LINE: X-Line-Signature in base64
+    Line,
+    /// Viber: X-Viber-Content-Signature with the bot's token
+    Viber,
+    /// wuzapi: x-hmac-signature
+    Wuzapi,
+    /// OpenWA: X-OpenWA-Signature
+    Openwa,
+    /// The secret itself in the header --header
+    Token,
+    /// Telegram: the secret itself in X-Telegram-Bot-Api-Secret-Token
+    Telegram,
+    /// Evolution API with a jwt_key: a token in Authorization
+    EvolutionJwt,
+    /// Twilio: X-Twilio-Signature, which needs --public-url
+    Twilio,
 }
 
 /// The keys of `scheme = "hmac"` in the settings.
 #[derive(Default, PartialEq, Args)]
-#[command(next_help_heading = "Options of --scheme hmac")]
+#[command(next_help_heading = "Options of --scheme hmac, token and twilio")]
 pub(super) struct Hmac {
-    /// The header that carries the signature
-    #[arg(long, value_name = "NAME", required_if_eq("scheme", "hmac"))]
+    /// The header that carries the signature, or with token the secret
+    #[arg(long, value_name = "NAME", required_if_eq_any([("scheme", "hmac"), ("scheme", "token")]))]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     header: Option<String>,
 
@@ -76,6 +107,10 @@ pub(super) struct Hmac {
     /// What is signed; default: {body}. {timestamp:NAME} is the time, sent in the header NAME
     #[arg(long, value_name = "TEXT")]
     template: Option<String>,
+
+    /// The address that Twilio was given, with its query
+    #[arg(long, value_name = "URL", required_if_eq("scheme", "twilio"))]
+    public_url: Option<String>,
 }
 
 /// Parses one of the names that the library defines for its values.
@@ -127,17 +162,66 @@ impl Hmac {
         Ok(())
     }
 
+    /// The options that are given and do not belong to this scheme.
+    fn foreign(&self, name: Name) -> Vec<&'static str> {
+        let (hmac, token, twilio) = (
+            name == Name::Hmac,
+            name == Name::Token,
+            name == Name::Twilio,
+        );
+        let table = [
+            ("--header", self.header.is_some(), hmac || token),
+            ("--algorithm", self.algorithm.is_some(), hmac || twilio),
+            ("--encoding", self.encoding.is_some(), hmac),
+            ("--prefix", self.prefix.is_some(), hmac || token),
+            ("--template", self.template.is_some(), hmac),
+            ("--public-url", self.public_url.is_some(), twilio),
+        ];
+        let foreign = { table.iter() }.filter(|(_, is_given, belongs)| *is_given && !belongs);
+        foreign.map(|(option, ..)| *option).collect()
+    }
+
+    fn twilio(self) -> Result<Box<dyn Scheme>, Failure> {
+        let wrong = || Failure::usage("--public-url: expected such as https://me.example/twilio");
+        let twilio = Twilio::new(self.public_url.unwrap_or_default()).ok_or_else(wrong)?;
+        match self.algorithm {
+            None => Ok(Box::new(twilio)),
+            Some(one @ (Algorithm::Sha1 | Algorithm::Sha256)) => {
+                Ok(Box::new(twilio.algorithm(one)))
+            }
+            Some(_) => Err(Failure::usage("--algorithm: Twilio uses sha1 or sha256")),
+        }
+    }
+
     pub(super) fn scheme(self, name: Name) -> Result<Box<dyn Scheme>, Failure> {
-        if name != Name::Hmac && self != Self::default() {
-            return Err(Failure::usage(
-                "--header, --algorithm, --encoding, --prefix and --template belong to --scheme \
-                 hmac; add it",
-            ));
+        let foreign = self.foreign(name);
+        if !foreign.is_empty() {
+            let (foreign, named) = (foreign.join(" and "), name.to_possible_value());
+            let named = named.as_ref().map_or("", |name| name.get_name());
+            return Err(Failure::usage(format!(
+                "{foreign}: --scheme {named} does not take this; take it out, or name another scheme"
+            )));
         }
         match name {
             Name::XWebhookSignature => return Ok(Box::new(XWebhookSignature)),
             Name::StandardWebhooks => return Ok(Box::new(StandardWebhooks::default())),
+            Name::Stripe => return Ok(Box::new(Stripe::default())),
+            Name::Slack => return Ok(Box::new(Slack::default())),
+            Name::Telegram => return Ok(Box::new(Token::telegram())),
+            Name::EvolutionJwt => return Ok(Box::new(EvolutionJwt)),
+            // clap requires the header with `--scheme token`.
+            Name::Token => {
+                let token = Token::new(self.header.unwrap_or_default());
+                return Ok(Box::new(token.prefix(self.prefix.unwrap_or_default())));
+            }
+            Name::Twilio => return self.twilio(),
             Name::Hmac => {}
+            preset => {
+                let name = preset.to_possible_value();
+                let preset = name.and_then(|name| Generic::preset(name.get_name()));
+                let none = || Failure::usage("--scheme: there is no such preset");
+                return Ok(Box::new(preset.ok_or_else(none)?));
+            }
         }
         // clap requires the header with `--scheme hmac`.
         let mut scheme = Generic::new(self.header.unwrap_or_default())
@@ -161,6 +245,7 @@ Examples:
   offhook sign body.json --secret env:SECRET --scheme hmac \\
       --header X-Signature --template '{timestamp:X-Timestamp}.{body}'
   offhook sign body.json --secret env:WHSEC --scheme standard-webhooks --id msg_1
+  offhook sign form.txt --secret env:TWILIO_AUTH_TOKEN --scheme twilio --public-url https://me.example/twilio
 
 Exit status: 0 signed, 2 usage, or when the body or the secret cannot be read.";
 

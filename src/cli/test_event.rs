@@ -24,7 +24,7 @@ pub(super) struct Test {
     session: Option<String>,
 
     /// Its kind; default: message
-    #[arg(long, value_name = "KIND", value_parser = kinds(EventKind::RECEIVED))]
+    #[arg(long, value_name = "KIND", value_parser = kinds(TESTABLE))]
     event: Option<String>,
 
     /// Only say which consumers would get it
@@ -36,6 +36,14 @@ pub(super) struct Test {
     #[serde(skip)]
     server: Server,
 }
+
+/// The kinds that the documented gateway has.
+const TESTABLE: [EventKind; 4] = [
+    EventKind::Message,
+    EventKind::Status,
+    EventKind::Connection,
+    EventKind::Unknown,
+];
 
 #[derive(Deserialize)]
 struct Answer {

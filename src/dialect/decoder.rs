@@ -28,7 +28,7 @@ impl Readers {
     fn new(by_source: HashMap<String, BodyReader>, max_body: usize) -> Self {
         Self {
             by_source,
-            raw: BodyReader::new(Arc::new(Raw::default()), Hints::default(), max_body),
+            raw: BodyReader::new(Arc::new(Raw::of_unknown()), Hints::default(), max_body),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::UnknownReason;
@@ -32,6 +32,32 @@ pub(super) fn for_each_field<'a>(
         .deserialize_map(Fields(field))
         .and_then(|()| deserializer.end())
         .map_err(not_json)
+}
+
+/// Calls `item` for each element of the array in `json`, in order; not at all if it is something else.
+pub(super) fn for_each_item<'a>(json: &'a str, item: impl FnMut(&'a str)) {
+    if json.starts_with('[') {
+        // It is JSON, so this does not fail.
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let _ = deserializer.deserialize_seq(Items(item));
+    }
+}
+
+struct Items<F>(F);
+
+impl<'de, F: FnMut(&'de str)> Visitor<'de> for Items<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            (self.0)(item.get());
+        }
+        Ok(())
+    }
 }
 
 struct Fields<F>(F);

@@ -13,17 +13,14 @@ use crate::{ConnectionEvent, Event, MessageEvent, StatusEvent, UnknownReason};
 /// The event with its name, its session, and what tells its conversation and its status; each is at most
 /// 1,024 bytes long.
 pub(crate) fn outline(event: &Event) -> Event {
-    let short = |text: &Option<String>| text.as_deref().map(|text| cut(text).into_owned());
     let mut outline = match event {
-        Event::Message(event) => {
-            let mut outline = MessageEvent::default();
-            outline.message_id = short(&event.message_id);
-            outline.from = short(&event.from);
-            Event::Message(outline)
-        }
+        Event::Message(event) => Event::Message(of_message(event)),
+        Event::Sent(event) => Event::Sent(of_message(event)),
+        Event::Change(event) => Event::Change(of_message(event)),
         Event::Status(event) => {
             let mut outline = StatusEvent::default();
             outline.message_id = short(&event.message_id);
+            outline.recipient = short(&event.recipient);
             outline.status =
                 { event.status.as_ref() }.map(|status| (&*cut(status.as_str())).into());
             Event::Status(outline)
@@ -44,13 +41,31 @@ pub(crate) fn outline(event: &Event) -> Event {
     outline
 }
 
-/// Gives the texts of an outline to `put`: its kind, name, message id, sender and status. The session is
-/// kept elsewhere.
+fn of_message(event: &MessageEvent) -> MessageEvent {
+    let mut outline = MessageEvent::default();
+    outline.message_id = short(&event.message_id);
+    // Its lane is all that it is for.
+    outline.from = short(if event.chat.is_some() {
+        &event.chat
+    } else {
+        &event.from
+    });
+    outline
+}
+
+fn short(text: &Option<String>) -> Option<String> {
+    text.as_deref().map(|text| cut(text).into_owned())
+}
+
+/// Gives the texts of an outline to `put`: its kind, name, message id, sender (chat or person; of a status the
+/// recipient) and status. The session is kept elsewhere.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn write_outline(event: &Event, mut put: impl FnMut(Option<&str>)) {
     let (message_id, from, status) = match event {
-        Event::Message(event) => (&event.message_id, &event.from, None),
-        Event::Status(event) => (&event.message_id, &None, event.status.as_ref()),
+        Event::Message(event) | Event::Sent(event) | Event::Change(event) => {
+            (&event.message_id, &event.from, None)
+        }
+        Event::Status(event) => (&event.message_id, &event.recipient, event.status.as_ref()),
         _ => (&None, &None, None),
     };
     put(Some(event.kind().as_str()));
@@ -65,16 +80,19 @@ pub(crate) fn write_outline(event: &Event, mut put: impl FnMut(Option<&str>)) {
 pub(crate) fn read_outline(mut take: impl FnMut() -> Option<Option<String>>) -> Option<Event> {
     let kind = take()?;
     let [name, message_id, from, status] = [take()?, take()?, take()?, take()?];
+    let message = |message_id, from| {
+        let mut event = MessageEvent::default();
+        (event.message_id, event.from) = (message_id, from);
+        event
+    };
     let mut outline = match kind?.parse().ok() {
-        Some(EventKind::Message) => {
-            let mut event = MessageEvent::default();
-            event.message_id = message_id;
-            event.from = from;
-            Event::Message(event)
-        }
+        Some(EventKind::Message) => Event::Message(message(message_id, from)),
+        Some(EventKind::Sent) => Event::Sent(message(message_id, from)),
+        Some(EventKind::Change) => Event::Change(message(message_id, from)),
         Some(EventKind::Status) => {
             let mut event = StatusEvent::default();
             event.message_id = message_id;
+            event.recipient = from;
             event.status = status.map(|status| status.as_str().into());
             Event::Status(event)
         }

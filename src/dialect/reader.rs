@@ -9,6 +9,7 @@ use bytestring::ByteString;
 
 use super::content::ContentHash;
 use super::encoding::{Depth, decode};
+use super::hiding::hide;
 use super::name::{MAX_NAME, cut};
 use super::{Dialect, Raw, content_encoding, raw};
 use crate::{Event, UnknownEvent, UnknownReason};
@@ -36,6 +37,15 @@ pub(crate) struct Hints {
     pub(crate) id_pointer: Option<String>,
     /// The header with the name of an event whose body has none.
     pub(crate) event_header: Option<String>,
+}
+
+/// The ids that a sender gave.
+#[derive(Debug, Default)]
+pub(crate) struct EventIds {
+    /// To the body.
+    pub(crate) of_body: Option<Vec<u8>>,
+    /// To each of its first events, if they are a list.
+    pub(crate) of_events: Vec<Option<Vec<u8>>>,
 }
 
 /// The content of a body.
@@ -196,18 +206,56 @@ impl BodyReader {
         }
     }
 
-    /// The id that the sender itself gave to a body.
-    pub(crate) fn event_id(
-        &self,
-        content: &Bytes,
-        headers: &[(Cow<'_, str>, Bytes)],
-    ) -> Option<Vec<u8>> {
+    /// The ids that the sender itself gave to a body and to its events.
+    pub(crate) fn event_ids(&self, content: &Bytes, headers: &[(Cow<'_, str>, Bytes)]) -> EventIds {
+        let mut ids = EventIds::default();
         if let Some(id) = self.header(headers, self.0.hints.id_header.as_deref()) {
-            return Some(id.to_vec());
+            ids.of_body = Some(id.to_vec());
+            return ids;
         }
-        let pointer = self.0.hints.id_pointer.as_deref()?;
-        let text = text(content).ok()?;
-        raw::lookup_scalar(&text, pointer).filter(|id| !id.is_empty())
+        let Some(pointer) = self.0.hints.id_pointer.as_deref() else {
+            return ids;
+        };
+        let Ok(text) = text(content) else {
+            return ids;
+        };
+        let id = |json: &str| raw::lookup_scalar(json, pointer).filter(|id| !id.is_empty());
+        raw::for_each_event(&text, self.0.dialect.events_pointer(), |json| {
+            // The last part of a body has many events, which share its key.
+            if ids.of_events.len() < MAX_PARTS {
+                ids.of_events.push(id(json));
+            }
+        });
+        ids.of_body = id(&text);
+        ids
+    }
+
+    /// Whether bodies hold credentials, which are not to be shown.
+    pub(crate) fn hides(&self) -> bool {
+        !self.0.dialect.secret_fields().is_empty()
+    }
+
+    /// A decoded body, with stars in place of the credentials in it, to be shown.
+    pub(crate) fn shown(&self, content: &Bytes) -> Bytes {
+        hide(content, self.0.dialect.secret_fields())
+    }
+
+    /// The same of a body as it was sent, and whether it was decoded for that, which one without credentials is not.
+    /// `None` if it cannot be: one whose sender is not proven only if that costs little.
+    pub(crate) fn shown_as_sent(
+        &self,
+        body: &Bytes,
+        encoding: Option<&[u8]>,
+        is_proven: bool,
+    ) -> Option<(Bytes, bool)> {
+        if !self.hides() {
+            return Some((body.clone(), false));
+        }
+        let depth = if is_proven { Depth::Full } else { Depth::Peek };
+        let decoded = decode(body, encoding, depth, self.0.max_body).ok()?;
+        let is_decoded = decoded.is_some();
+        let content = decoded.unwrap_or_else(|| body.clone());
+        Some((self.shown(&content), is_decoded))
     }
 
     /// The value of a header that is there once, and is not empty.
@@ -264,10 +312,15 @@ fn finished(
 }
 
 /// Which unknown events are odd with a dialect that tells kinds apart.
-const KINDS: fn(&UnknownReason) -> bool = |_| true;
+const KINDS: fn(&UnknownReason) -> bool = |reason| *reason != UnknownReason::NoKind;
 
 /// The same with the dialect `raw`, whose events are all unknown, and whose bodies may be anything.
-const NO_KINDS: fn(&UnknownReason) -> bool = |reason| *reason == UnknownReason::Panicked;
+const NO_KINDS: fn(&UnknownReason) -> bool = |reason| {
+    matches!(
+        reason,
+        UnknownReason::Panicked | UnknownReason::TooManyEvents
+    )
+};
 
 /// Calls a dialect, which may be the application's own. It is a pure function, so nothing is half-changed
 /// after a panic; the panic's text is on standard error by then.
@@ -289,180 +342,11 @@ fn text(content: &Bytes) -> Result<ByteString, UnknownReason> {
     })
 }
 
+/// So many events of a body have ids of their own.
+const MAX_PARTS: usize = 1024;
+
 /// How many reasons are noted of one body.
 const MAX_ODD: usize = 8;
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::dialect::{Codeskytz, Raw};
-
-    fn reader(dialect: impl Dialect) -> BodyReader {
-        with_hints(dialect, Hints::default())
-    }
-
-    fn with_hints(dialect: impl Dialect, hints: Hints) -> BodyReader {
-        BodyReader::new(Arc::new(dialect), hints, 1 << 20)
-    }
-
-    fn readers() -> [BodyReader; 2] {
-        let raw = Raw::default().event("/event").session("/data/0/session");
-        [reader(Codeskytz), reader(raw)]
-    }
-
-    fn gzip(text: &str) -> Bytes {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(text.as_bytes()).unwrap();
-        encoder.finish().unwrap().into()
-    }
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> Vec<(Cow<'static, str>, Bytes)> {
-        let pairs = pairs.iter();
-        pairs
-            .map(|(name, value)| (Cow::Borrowed(*name), Bytes::from_static(value.as_bytes())))
-            .collect()
-    }
-
-    /// A dialect with a fault.
-    #[derive(Debug)]
-    struct Faulty;
-
-    impl Dialect for Faulty {
-        fn name(&self) -> &'static str {
-            "faulty"
-        }
-
-        fn events(&self, body: &ByteString) -> Vec<Event> {
-            std::panic::resume_unwind(Box::new(body.len()))
-        }
-    }
-
-    #[test]
-    fn a_dialect_that_panics_makes_an_unknown_event() {
-        let body = Bytes::from_static(b"{}");
-        let reading = reader(Faulty).read(&body, &[]);
-        assert_eq!(reading.events, [unknown(UnknownReason::Panicked)]);
-        assert_eq!(reading.content, body);
-        // It may name any session.
-        let hidden = reader(Faulty).peek(&body, &[]);
-        assert_eq!(hidden.unwrap_err(), "the dialect panicked");
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_ignored() {
-        let read = |body: &'static [u8]| reader(Codeskytz).read(&Bytes::from_static(body), &[]);
-        let marked = read(b"\xef\xbb\xbf{\"event\":\"status\"}");
-        assert!(matches!(marked.events[..], [Event::Status(_)]));
-        let reading = read(b"{\"event\":\"status\xff\"}");
-        let reason = UnknownReason::NotJson("no UTF-8 at byte 16".into());
-        assert_eq!(reading.odd, [Odd::NoKind(reason)]);
-    }
-
-    #[test]
-    fn a_body_that_expands_far_hides_its_session() {
-        let body = |spaces| format!(r#"{{"sessionId":"A"{}}}"#, " ".repeat(spaces));
-        let encoded = headers(&[("content-encoding", "gzip")]);
-        let session = |reading: &Reading| reading.events[0].session_id().map(str::to_owned);
-        let near = reader(Codeskytz).peek(&gzip(&body(1000)), &encoded);
-        assert_eq!(session(&near.unwrap()).as_deref(), Some("A"));
-        let far = gzip(&body(500_000));
-        assert!(reader(Codeskytz).peek(&far, &encoded).is_err());
-        let later = reader(Codeskytz).read(&far, &encoded);
-        assert_eq!(session(&later).as_deref(), Some("A"));
-    }
-
-    /// It has no kinds that an event could lack.
-    #[test]
-    fn what_raw_reads_is_not_odd() {
-        for body in [r#"{"event":"opened"}"#, "{}", "[]", "a=1"] {
-            let body = Bytes::from(body);
-            assert_eq!(reader(Raw::default()).read(&body, &[]).odd, [], "{body:?}");
-            assert_eq!(reader(Codeskytz).read(&body, &[]).odd.len(), 1, "{body:?}");
-        }
-        let encoded = headers(&[("content-encoding", "br")]);
-        let reading = reader(Raw::default()).read(&Bytes::from_static(b"{}"), &encoded);
-        assert_eq!(reading.odd.len(), 1);
-    }
-
-    #[test]
-    fn long_names_are_cut_and_odd() {
-        let long = "x".repeat(2000);
-        let body = format!(r#"{{"event":"{long}","sessionId":"{long}y"}}"#);
-        let reading = reader(Codeskytz).read(&body.into(), &[]);
-        let event = &reading.events[0];
-        assert_eq!(event.name(), Some(&*cut(&long)));
-        assert_eq!(event.session_id(), Some(&*cut(&format!("{long}y"))));
-        let texts: Vec<String> = reading.odd.iter().map(Odd::to_string).collect();
-        let expected = [
-            "an event name that the dialect does not know",
-            "the session has 2001 bytes and was cut to 1024",
-            "the event's name has 2000 bytes and was cut to 1024",
-        ];
-        assert_eq!(texts, expected);
-    }
-
-    #[test]
-    fn hints_give_name_and_id() {
-        let hints = Hints {
-            id_header: Some("x-id".to_owned()),
-            id_pointer: Some("/data/id".to_owned()),
-            event_header: Some("x-event".to_owned()),
-        };
-        let reader = with_hints(Raw::default().event("/event"), hints);
-        let body = |text: &'static str| Bytes::from_static(text.as_bytes());
-        let name = |text, pairs| {
-            let reading = reader.read(&body(text), &headers(pairs));
-            reading.events[0].name().map(str::to_owned)
-        };
-        assert_eq!(name("{}", &[("x-event", "push")]).as_deref(), Some("push"));
-        let own = name(r#"{"event":"own"}"#, &[("x-event", "push")]);
-        assert_eq!(own.as_deref(), Some("own"));
-        assert_eq!(name("{}", &[("x-event", "a"), ("x-event", "b")]), None);
-        let id = |text, pairs: &[_]| reader.event_id(&body(text), &headers(pairs));
-        let in_body = r#"{"data":{"id":"evt_1"}}"#;
-        let table: [(_, &[_], Option<&[u8]>); 6] = [
-            (in_body, &[("x-id", "7")], Some(b"7")),
-            (in_body, &[], Some(b"evt_1")),
-            (in_body, &[("x-id", "7"), ("x-id", "8")], Some(b"evt_1")),
-            (r#"{"data":{"id":7.0}}"#, &[], Some(b"7.0")),
-            (r#"{"data":{"id":[7]}}"#, &[], None),
-            ("{}", &[("x-id", "")], None),
-        ];
-        for (text, pairs, expected) in table {
-            assert_eq!(id(text, pairs).as_deref(), expected, "{text} {pairs:?}");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn no_bytes_make_a_dialect_panic_or_refuse(
-            body in prop_oneof![
-                proptest::collection::vec(any::<u8>(), 0..200),
-                "[\\[\\]{}\",:0-9a-z\\\\u ]{0,80}".prop_map(String::into_bytes),
-            ],
-            encoding in proptest::option::of(proptest::sample::select(vec!["gzip", "deflate", "br", ""])),
-        ) {
-            let body = Bytes::from(body);
-            let encoding = encoding.map(|encoding| ("content-encoding", encoding));
-            let headers = headers(encoding.as_slice());
-            for reader in readers() {
-                let reading = reader.read(&body, &headers);
-                prop_assert!(!reading.events.is_empty());
-                let hashed = reader.with_contents().read(&body, &headers);
-                prop_assert_eq!(&hashed.events, &reading.events);
-                match reader.peek(&body, &headers) {
-                    Ok(peeked) => prop_assert_eq!(peeked.events, reading.events),
-                    Err(_) => prop_assert!(encoding.is_some()),
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ use crate::dialect::cut;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Order {
-    /// One lane for each conversation: messages by (session, sender), statuses by (session, message),
+    /// One lane for each conversation: messages by (session, chat or else sender), statuses by (session, message),
     /// everything else by session.
     #[default]
     Conversation,
@@ -92,9 +92,12 @@ static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// What distinguishes a conversation from the others of its session.
 fn conversation(event: &Event) -> Option<(&'static str, Cow<'_, str>)> {
     match event {
-        Event::Message(message) => message.from.as_deref().map(|from| ("from", cut(from))),
         Event::Status(status) => status.message_id.as_deref().map(|id| ("message", cut(id))),
-        _ => None,
+        other => {
+            let message = other.as_message()?;
+            let chat = message.chat.as_deref().or(message.from.as_deref())?;
+            Some(("chat", cut(chat)))
+        }
     }
 }
 

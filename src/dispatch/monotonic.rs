@@ -1,7 +1,7 @@
 //! [`Monotonic`]: statuses of a message only go forward.
 //!
 //! A `sent` or `delivered` that arrives after a `read` of the same message is skipped, as is any status
-//! after `failed`, which ends a message. Of several waiting statuses only the furthest is delivered. The
+//! after `failed` or `deleted`, which end a message. Of several waiting statuses only the furthest is delivered. The
 //! newest [`REMEMBERED`] statuses are saved with the progress of the consumer.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -53,12 +53,12 @@ impl Monotonic {
             return true;
         };
         let furthest = statuses.furthest.get(&message).map(|(rank, _)| *rank);
-        if furthest.is_some_and(|furthest| furthest > rank) {
+        if furthest.is_some_and(|furthest| order(furthest) > order(rank)) {
             return false;
         }
         if furthest != Some(rank) {
             if let Some(newest) = self.waiting.get(&message).copied()
-                && rank < FAILED
+                && rank != ENDED
                 && waits(newest)
             {
                 self.overtaken.insert(newest);
@@ -154,22 +154,42 @@ fn status(source: &str, events: &[Event]) -> Option<(Message, Rank)> {
         return None;
     };
     let rank = match event.status.as_ref()? {
+        MessageStatus::Pending => 0,
         MessageStatus::Sent => 1,
         MessageStatus::Delivered => 2,
         MessageStatus::Read => 3,
-        MessageStatus::Failed => FAILED,
+        MessageStatus::Played => PLAYED,
+        MessageStatus::Failed | MessageStatus::Deleted => ENDED,
         // The rank of an unknown status is not known.
         _ => return None,
     };
-    let named = (source, &event.session_id, cut(event.message_id.as_ref()?));
-    let named = serde_json::to_vec(&named).expect("texts");
+    let message_id = cut(event.message_id.as_ref()?);
+    // In a group each participant has a status of its own.
+    let named = match &event.recipient {
+        None => serde_json::to_vec(&(source, &event.session_id, message_id)),
+        Some(who) => serde_json::to_vec(&(source, &event.session_id, message_id, cut(who))),
+    };
+    let named = named.expect("texts");
     let digest = Sha256::digest(named);
     let (message, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");
     Some((Message::from_le_bytes(*message), rank))
 }
 
-/// The rank of a failure. It overtakes nothing, and no other status comes after it.
-const FAILED: Rank = 4;
+/// The rank of what ends a message. It overtakes nothing, and no other status comes after it. A file may have
+/// it from before there was [`PLAYED`].
+const ENDED: Rank = 4;
+
+/// Above the rank of what ends a message, because that one is in files; [`order`] puts it below.
+const PLAYED: Rank = 5;
+
+/// Where a rank stands: pending, sent, delivered, read, played, and what ends a message.
+fn order(rank: Rank) -> Rank {
+    match rank {
+        ENDED => PLAYED,
+        PLAYED => ENDED,
+        other => other,
+    }
+}
 
 /// How many statuses are remembered, at about 50 bytes each.
 const REMEMBERED: usize = 65_536;
@@ -201,11 +221,16 @@ mod tests {
         assert!(comes(5, "a", "read"));
         assert!(comes(6, "b", "sent"));
         assert!(comes(7, "a", "played"));
+        assert!(!comes(7, "a", "read"));
+        assert!(!comes(7, "a", "pending"));
+        assert!(comes(7, "a", "read-self"));
         // A failure ends the message.
         assert!(comes(8, "a", "failed"));
         assert!(!comes(9, "a", "read"));
         assert!(!comes(10, "a", "sent"));
         assert!(comes(11, "a", "failed"));
+        assert!(comes(12, "b", "deleted"));
+        assert!(!comes(13, "b", "played"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Next {
     }
 
     pub(super) fn put(&mut self, position: Position, record: Arc<Record>) {
-        let bytes = self.bytes + record.received.body.len();
+        let bytes = self.bytes + held(&record);
         if self.records.len() < self.max_records && bytes <= MAX_BYTES {
             self.bytes = bytes;
             self.records.insert(position, record);
@@ -78,7 +78,7 @@ impl Next {
 
     pub(super) fn take(&mut self, position: Position) -> Option<Arc<Record>> {
         let record = self.records.remove(&position)?;
-        self.bytes -= record.received.body.len();
+        self.bytes -= held(&record);
         Some(record)
     }
 
@@ -95,6 +95,11 @@ impl Next {
     pub(super) fn shrink(&mut self) {
         self.records.shrink_to_fit();
     }
+}
+
+/// What a record holds that may be much: its body, and the events behind the first.
+fn held(record: &Record) -> usize {
+    record.received.body.len() + record.events.further_bytes()
 }
 
 /// Reads the records of one consumer's attempts from the disk, many at a time: the events that start

@@ -161,7 +161,7 @@ fn is_of(record: &Record, person: &Person, decoder: &Decoder) -> bool {
 /// Whether the event's field `from` is this sender. In kinds of events that have no such field it is one of the
 /// other fields.
 fn is_from(event: &Event, sender: &str) -> bool {
-    if let Event::Message(message) = event
+    if let Some(message) = event.as_message()
         && let Some(from) = &message.from
     {
         return from == sender;

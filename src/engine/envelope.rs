@@ -6,6 +6,7 @@ use bytes::Bytes;
 use uuid::{ContextV7, Uuid};
 
 use crate::dialect::{self, BodyReader, ContentHash, Odd};
+use crate::journal::further_bytes;
 use crate::signature::{Held, Verified};
 use crate::{Event, Received, SourceEvent, Timestamp};
 
@@ -102,6 +103,13 @@ impl Envelope {
             && let Some(held) = &mut self.held
         {
             held.count(self.received.content.len());
+        }
+    }
+
+    /// Counts the events behind the first, which a short body may have thousands of. They are in memory already.
+    pub(super) fn count_events(&mut self, events: &[Event]) {
+        if let ([_, _, ..], Some(held)) = (events, &mut self.held) {
+            held.count(further_bytes(events));
         }
     }
 

@@ -9,7 +9,7 @@ use log::Level;
 use super::turns::Turns;
 use super::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::dispatch::{Consumer, Outcome};
-use crate::journal::Part;
+use crate::journal::{MAX_PARTS, Part};
 use crate::telemetry::{ONGOING, Throttle};
 use crate::{Delivery, Event, EventId, Received, escape_controls};
 
@@ -71,6 +71,7 @@ impl InlineEngine {
 impl Engine for InlineEngine {
     fn accept(self: Arc<Self>, mut envelope: Envelope, events: Arc<[Event]>) -> Work {
         envelope.count_content();
+        envelope.count_events(&events);
         Box::pin(async move {
             if self.deliver(envelope.received(), &events).await {
                 Ok(Accepted::New)
@@ -93,16 +94,23 @@ impl Handler {
     /// Makes one attempt with those of the events that the consumer wants; the first of `events` has this
     /// index in the body. Returns whether the attempt succeeded, or there is none to make.
     async fn deliver(&self, received: &Arc<Received>, index: usize, events: &[Event]) -> bool {
-        let mut wanted = (index..).zip(events).filter(|(_, event)| {
+        let is_wanted = |(_, event): &(usize, &Event)| {
             let session = event.session_id().or(received.session.as_deref());
             self.consumer.wants(session, event)
-        });
+        };
+        let mut wanted = (index..).zip(events).filter(is_wanted);
         let Some((index, first)) = wanted.next() else {
             return true;
         };
-        let part = Part::try_from(index + 1).unwrap_or(Part::MAX);
+        let part = |index: usize| Part::try_from((index + 1).min(MAX_PARTS)).unwrap_or(Part::MAX);
         let delivery = Delivery::new(Arc::clone(received), 1, false);
-        let delivery = delivery.of_part(part, first.session_id());
+        let mut delivery = delivery.of_part(part(index), first.session_id());
+        let rest = wanted.clone().map(|(index, _)| index);
+        if self.consumer.takes_bodies() && rest.clone().count() + 1 < events.len() {
+            let mut parts: Vec<Part> = std::iter::once(index).chain(rest).map(part).collect();
+            parts.dedup();
+            delivery = delivery.of_parts(parts);
+        }
         let order = self.consumer.order();
         let lane = order.lane(&received.source, delivery.session(), events);
         let wanted = wanted.map(|(_, event)| event);

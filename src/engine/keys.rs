@@ -5,7 +5,8 @@
 //! | an event | is a duplicate of one with the same source and session, and | for |
 //! |---|---|---|
 //! | with an id of the sender's own | this id, whatever the content | `dedup_window` |
-//! | message or status with a message id | kind, message id and [content](Dialect::content) | `dedup_window` |
+//! | message, status or change with the id of a message | kind, that id and [content](Dialect::content) | `dedup_window` |
+//! | without a kind, with an id of the gateway's | this id | `dedup_window` |
 //! | connection | the same bytes, if that is the session's newest connection | `dedup_window_unkeyed` |
 //! | any other | the same bytes | `dedup_window_unkeyed` |
 //!
@@ -17,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 #[cfg(doc)]
 use crate::dialect::Dialect;
-use crate::dialect::{BodyReader, ContentHash};
+use crate::dialect::{BodyReader, ContentHash, EventIds};
 #[cfg(feature = "sqlite")]
 use crate::dialect::{Decoder, read_own};
 #[cfg(feature = "sqlite")]
@@ -43,7 +44,8 @@ pub(super) fn parts(
     windows: Windows,
 ) -> Vec<EntryPart> {
     let body = received.session.as_deref();
-    let id = reader.and_then(|reader| reader.event_id(&received.content, &received.headers));
+    let ids = reader.map(|reader| reader.event_ids(&received.content, &received.headers));
+    let ids: EventIds = ids.unwrap_or_default();
     let parts = (1..)
         .zip(events.iter().take(MAX_PARTS))
         .map(|(part, event)| {
@@ -59,10 +61,11 @@ pub(super) fn parts(
             let is_rest = usize::from(part) == MAX_PARTS && events.len() > MAX_PARTS;
             EntryPart {
                 session: session.filter(|_| session != body).map(str::to_owned),
-                key: match &id {
-                    Some(id) => keys.by_id(id),
-                    None if is_rest => keys.by_bytes(),
-                    None => keys.of(event),
+                key: match (ids.of_events.get(usize::from(part) - 1), &ids.of_body) {
+                    _ if is_rest && ids.of_body.is_none() => keys.by_bytes(),
+                    (Some(Some(id)), _) if !is_rest => keys.named(&[b"event id", id]),
+                    (_, Some(id)) => keys.by_id(id),
+                    _ => keys.of(event),
                 },
             }
         });
@@ -106,10 +109,16 @@ impl Keys<'_> {
                     named: true,
                 };
             }
-            Event::Message(event) => event.message_id.as_deref(),
+            // A message may be changed more than once.
+            Event::Message(event) | Event::Sent(event) | Event::Change(event) => {
+                event.message_id.as_deref().or(event.target.as_deref())
+            }
             Event::Status(event) => event.message_id.as_deref(),
             Event::Connection(_) => return self.by_state("connection"),
-            Event::Unknown(_) => None,
+            Event::Unknown(event) => match &event.event_id {
+                Some(id) => return self.named(&[b"unknown", id.as_bytes()]),
+                None => None,
+            },
             #[allow(unreachable_patterns)]
             _ => None,
         };
@@ -191,7 +200,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::dialect::{Codeskytz, Hints, Raw};
+    use crate::dialect::{Codeskytz, Evolution, Gowa, Hints, Meta, Raw, Telegram, Waha};
 
     const WINDOWS: Windows = Windows {
         keyed: Duration::from_secs(3600),
@@ -305,6 +314,120 @@ mod tests {
         assert_ne!(one.hash, key("2", None, "{}").hash);
         assert_ne!(one.hash, key("1", Some("a"), "{}").hash);
         assert_eq!(key("", None, "{}").window, WINDOWS.unkeyed);
+    }
+
+    fn of(dialect: impl crate::dialect::Dialect, body: &str) -> Vec<DedupKey> {
+        let reader = BodyReader::new(Arc::new(dialect), Hints::default(), 1 << 20).with_contents();
+        keys(&reader, &Received::new("s", body.to_owned()))
+    }
+
+    #[test]
+    fn what_a_gateway_wraps_around_an_event_does_not_count() {
+        let waha = |id: &str, event: &str, payload: &str| {
+            let text =
+                format!(r#"{{"id":"{id}","event":"{event}","session":"s","payload":{payload}}}"#);
+            of(Waha, &text)[0]
+        };
+        let message = r#"{"id":"m","from":"1@c.us","body":"hi","timestamp":1}"#;
+        let one = waha("evt_1", "message", message);
+        assert_eq!(
+            one,
+            waha("evt_2", "message.any", &message.replace(":1}", ":2}"))
+        );
+        assert_ne!(one, waha("evt_1", "message", &message.replace("hi", "ho")));
+        assert_eq!((one.named, one.window), (true, WINDOWS.keyed));
+        let ack = |who: &str| {
+            waha(
+                "e",
+                "message.ack",
+                &format!(r#"{{"id":"m","ack":3,"participant":"{who}"}}"#),
+            )
+        };
+        assert_ne!(ack("1@lid"), ack("2@lid"));
+        let odd = |id: &str, text: &str| waha(id, "presence.update", text);
+        assert_eq!(odd("evt_1", "1"), odd("evt_1", "2"));
+        assert_ne!(odd("evt_1", "1"), odd("evt_2", "1"));
+
+        let evolution = |event: &str, status: &str, id: &str| {
+            let data = format!(
+                r#"{{"key":{{"fromMe":true,"id":"{id}"}},"status":"{status}","message":{{}}}}"#
+            );
+            of(
+                Evolution,
+                &format!(r#"{{"event":"{event}","data":{data}}}"#),
+            )[0]
+        };
+        let sent = evolution("send.message", "PENDING", "m");
+        assert_eq!(sent, evolution("messages.upsert", "SERVER_ACK", "m"));
+        assert_ne!(sent, evolution("messages.upsert", "SERVER_ACK", "n"));
+        let edited = |text: &str| {
+            let data =
+                format!(r#"{{"key":{{"id":"m"}},"editedMessage":{{"conversation":"{text}"}}}}"#);
+            of(
+                Evolution,
+                &format!(r#"{{"event":"messages.edited","data":{data}}}"#),
+            )[0]
+        };
+        assert_ne!(edited("a"), edited("b"));
+        assert!(edited("a").named);
+
+        let gowa = |ids: &str| {
+            let text = format!(
+                r#"{{"event":"message.ack","payload":{{"ids":{ids},"receipt_type":"read"}}}}"#
+            );
+            of(Gowa, &text)
+        };
+        let batch = gowa(r#"["1","2"]"#);
+        assert_eq!(gowa(r#"["2","3"]"#)[0], batch[1]);
+        assert_ne!(batch[0], batch[1]);
+
+        let update = |id: u8| of(Telegram, &format!(r#"{{"update_id":{id},"poll":{{}}}}"#))[0];
+        assert_eq!(update(1), update(1));
+        assert_ne!(update(1), update(2));
+    }
+
+    /// Meta batches anew when it sends again.
+    #[test]
+    fn an_event_has_its_key_in_every_batch() {
+        let body = |messages: &[&str], statuses: &str| {
+            let value = format!(
+                r#"{{"messages":[{}],"statuses":[{statuses}]}}"#,
+                messages.join(",")
+            );
+            of(
+                Meta,
+                &format!(
+                    r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{value}}}]}}]}}"#
+                ),
+            )
+        };
+        let (one, two) = (r#"{"id":"1","type":"x"}"#, r#"{"type":"x","id":"2"}"#);
+        let status = r#"{"id":"1","status":"read","recipient_id":"3"}"#;
+        let (first, again) = (body(&[one, two], status), body(&[two], status));
+        assert_eq!(first[1..], again[..]);
+        assert_ne!(first[0], first[1]);
+    }
+
+    #[test]
+    fn events_of_a_list_have_ids_of_their_own() {
+        let hints = Hints {
+            id_pointer: Some("/webhookEventId".to_owned()),
+            ..Hints::default()
+        };
+        let line = Raw::default().each("/events").session("/destination");
+        let reader = BodyReader::new(Arc::new(line), hints, 1 << 20);
+        let body = |ids: &[&str]| {
+            let each = ids
+                .iter()
+                .map(|id| format!(r#"{{"webhookEventId":"{id}"}}"#));
+            let each = each.collect::<Vec<_>>().join(",");
+            let text = format!(r#"{{"destination":"U","events":[{each}]}}"#);
+            keys(&reader, &Received::new("s", text))
+        };
+        let (one, other) = (body(&["a", "b"]), body(&["b", "c"]));
+        assert_eq!(one[1], other[0]);
+        assert_ne!(one[0], other[1]);
+        assert_eq!(body(&[]).len(), 1);
     }
 
     /// A body of few fields with few values, so that many are nearly the same.

@@ -4,13 +4,40 @@ use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 
+use crate::signature::Reply;
+
 pub(super) fn unavailable() -> HttpResponse {
     let mut response = HttpResponse::ServiceUnavailable();
     response.insert_header((header::RETRY_AFTER, "1"));
     error(response, "Temporarily unavailable")
 }
 
-pub(super) fn received_ok() -> HttpResponse {
+/// The answer to an event that was taken, as its scheme wants it.
+pub(super) fn received(reply: Reply) -> HttpResponse {
+    match reply {
+        Reply::Received => received_ok(),
+        Reply::Empty => HttpResponse::Ok().finish(),
+        Reply::NoContent => HttpResponse::NoContent().finish(),
+    }
+}
+
+/// The answer to a signed test of the address.
+pub(super) fn handshake(json: String) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, "application/json"));
+    response.body(json)
+}
+
+/// The answer to a challenge. A stranger that knows the token chooses the text, so no browser may take it for a
+/// page.
+pub(super) fn echo(text: String) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, "text/plain"));
+    response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    response.body(text)
+}
+
+fn received_ok() -> HttpResponse {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, JSON))
@@ -23,9 +50,13 @@ pub(super) fn handler_failed() -> HttpResponse {
     error(HttpResponse::InternalServerError(), "Handler failed")
 }
 
-pub(super) fn method_not_allowed(is_probed: bool) -> HttpResponse {
+pub(super) fn method_not_allowed(is_probed: bool, has_challenge: bool) -> HttpResponse {
     let mut response = HttpResponse::MethodNotAllowed();
-    let allowed = if is_probed { "GET, HEAD, POST" } else { "POST" };
+    let allowed = match (is_probed, has_challenge) {
+        (true, _) => "GET, HEAD, POST",
+        (false, true) => "GET, POST",
+        (false, false) => "POST",
+    };
     response.insert_header((header::ALLOW, allowed));
     response.force_close();
     error(response, "Method not allowed")

@@ -9,7 +9,9 @@ use actix_web::{HttpResponse, ResponseError as _};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::answers::{DUPLICATE, handler_failed, method_not_allowed, received_ok, unavailable};
+use super::answers::{
+    DUPLICATE, echo, handler_failed, handshake, method_not_allowed, received, unavailable,
+};
 use super::running::{Finish, Running};
 use super::silence::{NextSilence, Silence, Tell, Watchdog};
 use super::source::Source;
@@ -20,7 +22,8 @@ use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
 use crate::error::{Error, Problems};
 use crate::refused::{Arrived, Cause, RefusedRequests};
 use crate::signature::{
-    Admitted, Deadline, InFlight, Incoming, Limits, RefusedRequest, Unverified,
+    Admitted, Challenge, Deadline, InFlight, Incoming, Limits, Refusal, RefusedRequest,
+    RequestError, Unverified, Verified,
 };
 use crate::telemetry::{Metrics, RequestOutcome};
 use crate::{Event, escape_controls};
@@ -163,9 +166,18 @@ impl Ingress {
         };
         let (engine, reader) = (Arc::clone(&self.engine), served.reader.clone());
         let (seen, at) = (Arc::clone(&served.seen), self.clock.monotonic());
-        let take = move |verified| Taken::new(verified, &reader, engine, &seen, at);
-        let taken = match served.verify.judge_body(admitted, request, take).await {
-            Ok(taken) => taken,
+        let handshaken = served.handshake;
+        let take = move |verified: Verified| match handshaken.and_then(|of| of(verified.body())) {
+            Some(answer) => Err(answer),
+            None => Ok(Taken::new(verified, &reader, engine, &seen, at)),
+        };
+        let done = match served.verify.judge_body(admitted, request, take).await {
+            Ok(Ok(taken)) => {
+                let (outcome, response) = self.finish_taken(served, taken).await;
+                (Some(outcome), response)
+            }
+            // It is no event, so it is not counted as one.
+            Ok(Err(answer)) => (None, handshake(answer)),
             Err(refused) => {
                 let answer = refused.error.error_response();
                 // Its session is gone with the request.
@@ -175,10 +187,12 @@ impl Ingress {
                 return Some(answer);
             }
         };
-        let (outcome, mut response) = self.finish_taken(served, taken).await;
+        let (outcome, mut response) = done;
         let now = SystemClock.monotonic();
         let took = now.saturating_duration_since(started);
-        served.metrics.answered(outcome, took, now);
+        if let Some(outcome) = outcome {
+            served.metrics.answered(outcome, took, now);
+        }
         if let Some(deadline) = deadline {
             deadline.answered_at(now);
         }
@@ -223,8 +237,13 @@ impl Ingress {
     ) -> Result<Admitted, Box<HttpResponse>> {
         let served = route.served;
         let is_probe = served.source.probe && matches!(head.method, Method::GET | Method::HEAD);
+        if head.method == Method::GET
+            && let Some(answer) = self.challenge(route, head, started, is_probe)
+        {
+            return Err(Box::new(answer));
+        }
         if head.method != Method::POST && !is_probe {
-            let answer = method_not_allowed(served.source.probe);
+            let answer = method_not_allowed(served.source.probe, served.has_challenge);
             self.keep(path, Some(route), head, Cause::Method, None);
             return Err(Box::new(answer));
         }
@@ -241,6 +260,31 @@ impl Ingress {
                 let answer = error.error_response();
                 self.refuse(path, route, head, error.into(), started);
                 Err(Box::new(answer))
+            }
+        }
+    }
+
+    /// The answer to a GET that is a challenge, or that a scheme with a challenge does not take for one. It is not
+    /// kept: nothing can be recovered of it, and its query holds a secret.
+    fn challenge(
+        &self,
+        route: &Route<'_>,
+        head: &RequestHead,
+        started: Instant,
+        is_probe: bool,
+    ) -> Option<HttpResponse> {
+        let scheme = &route.served.source.scheme;
+        if !route.served.has_challenge {
+            return None;
+        }
+        match scheme.challenge(head.uri.query().unwrap_or_default()) {
+            Challenge::Never => None,
+            Challenge::Absent if is_probe => None,
+            Challenge::Echo(text) => Some(echo(text)),
+            Challenge::Absent | Challenge::Refused => {
+                let error = RequestError::from(Refusal::Challenge);
+                route.served.refused(&error, head, None, since(started));
+                Some(error.error_response())
             }
         }
     }
@@ -323,9 +367,9 @@ impl Ingress {
             Err(NotAccepted::Unavailable)
         };
         match accepted {
-            Ok(Accepted::New) => (RequestOutcome::Received, received_ok()),
+            Ok(Accepted::New) => (RequestOutcome::Received, received(served.reply)),
             Ok(Accepted::Duplicate) => {
-                let mut response = received_ok();
+                let mut response = received(served.reply);
                 let headers = response.headers_mut();
                 headers.insert(DUPLICATE, HeaderValue::from_static("true"));
                 (RequestOutcome::Duplicate, response)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::dialect::{BodyReader, Codeskytz, Dialect, Hints};
-use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
+use crate::dialect::{BodyReader, Codeskytz, Dialect, Evolution, Hints};
+use crate::signature::{Challenge, Scheme, Secret, Secrets, Verifier, XWebhookSignature};
 
 /// One sender: the path it posts to, how it signs, and how its bodies are read.
 ///
@@ -165,6 +165,26 @@ impl Source {
         }
     }
 
+    /// Whether a GET of its paths may be a challenge.
+    pub(super) fn has_challenge(&self) -> bool {
+        self.path_token.is_none() && self.scheme.challenge("") != Challenge::Never
+    }
+
+    /// What to know where the address that its sender signs has another path than it.
+    pub(crate) fn other_address(&self) -> Option<String> {
+        let parameters = self.scheme.parameters();
+        let (_, address) = { parameters.iter() }.find(|(key, _)| *key == "public_url")?;
+        let url = url::Url::parse(address).ok()?;
+        let (name, path) = (&self.name, &self.path);
+        let rest = url.path().strip_prefix(path.as_str());
+        let is_below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        (!is_below && self.path_token.is_none()).then(|| {
+            format!(
+                "sources {name}: public_url is {address}, but its path is {path}; the path of each request is signed, so                  a proxy that changes it has every request refused."
+            )
+        })
+    }
+
     /// How its bodies are read.
     pub(crate) fn reader(&self, max_body: usize) -> BodyReader {
         let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -191,11 +211,17 @@ impl Source {
 
     pub(crate) fn verifier(&self, reader: BodyReader) -> Verifier {
         let name = self.name.as_str();
+        let gives_up = self.dialect.name() == Evolution.name();
         if let Some(token) = &self.path_token {
-            return Verifier::dangerous_unsigned(name, token.clone()).reader(reader);
+            return Verifier::dangerous_unsigned(name, token.clone())
+                .reader(reader)
+                .gives_up(gives_up);
         }
         let scheme = Arc::clone(&self.scheme);
-        let mut verifier = Verifier::new(name).scheme(scheme).reader(reader);
+        let mut verifier = Verifier::new(name)
+            .scheme(scheme)
+            .reader(reader)
+            .gives_up(gives_up);
         for secret in &self.secrets {
             verifier = verifier.secret(secret.clone());
         }

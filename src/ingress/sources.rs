@@ -19,7 +19,9 @@ use super::source::Source;
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::BodyReader;
 use crate::refused::KnownSource;
-use crate::signature::{Limits, RequestError, Secrets, VerifySignature, path_session};
+use crate::signature::{
+    Handshake, Limits, Reply, RequestError, Secrets, VerifySignature, path_session,
+};
 use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics};
 
 /// All sources that are served now.
@@ -43,6 +45,10 @@ pub(crate) struct Served {
     pub(super) name: Arc<str>,
     pub(super) needed: Vec<String>,
     pub(super) seen: Arc<SourceSeen>,
+    /// How its scheme wants to be answered, so that nothing is asked for each request.
+    pub(super) reply: Reply,
+    pub(super) handshake: Option<Handshake>,
+    pub(super) has_challenge: bool,
 }
 
 /// The source that an address leads to, and the values of its segments.
@@ -114,6 +120,9 @@ impl Table {
                 name: source.name.as_str().into(),
                 needed: source.needed_headers(),
                 seen: silence.source(index),
+                reply: source.scheme.reply(),
+                handshake: source.scheme.handshake(),
+                has_challenge: source.has_challenge(),
                 source,
             }
         });
@@ -165,6 +174,7 @@ impl Table {
             sessions: served.source.sessions.clone(),
             path_token: served.source.path_token.clone(),
             verify: served.verify.clone(),
+            reader: served.reader.clone(),
         });
         known.collect()
     }

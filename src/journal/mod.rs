@@ -70,6 +70,7 @@ pub(crate) use position::{PositionHashSet, PositionMap};
 pub use postgres::{
     Note, Observation, Postgres, PostgresCounts, PostgresError, PostgresOptions, Verdict,
 };
+pub(crate) use record::further_bytes;
 pub use record::{
     Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,
     Record,

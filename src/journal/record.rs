@@ -55,6 +55,11 @@ impl Events {
         }
     }
 
+    /// Returns how many bytes the events behind the first take, beside their own texts: a short body may have thousands.
+    pub(crate) fn further_bytes(&self) -> usize {
+        further_bytes(self.known().map_or(&[], |events| events))
+    }
+
     /// Returns the outlines to store.
     pub fn outline(&self) -> &[Event] {
         match self {
@@ -62,6 +67,15 @@ impl Events {
             Self::Unread | Self::Typed(_) => &[],
         }
     }
+}
+
+/// Returns how many bytes these events take but the first, beside their own texts.
+pub(crate) fn further_bytes(events: &[Event]) -> usize {
+    let of_body = |event: &Event| {
+        let texts = [event.name(), event.session_id()].into_iter().flatten();
+        size_of::<Event>() + texts.map(str::len).sum::<usize>()
+    };
+    events.iter().skip(1).map(of_body).sum()
 }
 
 /// What makes two events the same, and for how long.

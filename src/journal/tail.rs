@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::position::Seq;
 use super::record::{Events, Record};
-use crate::Timestamp;
+use crate::{Event, Timestamp};
 
 /// The newest records, as many as `MAX_BYTES` allows, and the number of the
 /// newest one, for which callers can wait.
@@ -186,14 +186,14 @@ fn weight(record: &Record) -> usize {
         Events::Typed(_) => body,
         Events::Unread | Events::Outline(_) => 0,
     };
-    body + texts + RECORD_BYTES
+    body + texts + record.events.further_bytes() + RECORD_BYTES
 }
 
-/// What a record takes beside its body and the texts of its events.
-const RECORD_BYTES: usize = 768;
+/// What a record with one event takes beside its body and the event's texts.
+const RECORD_BYTES: usize = 448 + size_of::<Event>();
 
 /// Enough for about 4,000 short messages.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 5 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -266,5 +266,24 @@ mod tests {
         }
         assert_eq!(tail.get(5).map(|record| record.seq), None);
         assert_eq!(tail.get(6).map(|record| record.seq), Some(6));
+    }
+
+    /// Bodies of 50 KB may have 16,384 events.
+    #[test]
+    fn each_event_of_a_body_counts() {
+        let tail = Tail::new(0);
+        let events = vec![Event::Status(crate::StatusEvent::default()); 2000];
+        let events = Events::from(events);
+        let of_many = |seq| Record {
+            events: events.clone(),
+            ..record(seq, 1000)
+        };
+        tail.publish((1..=100).map(of_many));
+        let kept = tail.range(
+            100 - MAX_BYTES as Seq / (2000 * size_of::<Event>()) as Seq,
+            100,
+        );
+        assert!(kept.len() * 2000 * size_of::<Event>() <= MAX_BYTES);
+        assert!(tail.get(100).is_some() && tail.get(90).is_none());
     }
 }

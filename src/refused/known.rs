@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dialect::BodyReader;
 use crate::signature::{Scheme, Secret, Secrets, VerifySignature};
 
 /// A source that is served now.
@@ -13,6 +14,7 @@ pub(crate) struct KnownSource {
     pub(crate) sessions: Vec<(String, Secrets)>,
     pub(crate) path_token: Option<Secret>,
     pub(crate) verify: VerifySignature,
+    pub(crate) reader: BodyReader,
 }
 
 impl KnownSource {
@@ -44,6 +46,9 @@ pub(super) fn mentions_secret(
     let shared = source.map(|source| &source.secrets);
     let secrets = own.into_iter().chain(shared).flat_map(Secrets::iter);
     let tokens = known.iter().filter_map(|source| source.path_token.as_ref());
-    let mut hidden = secrets.chain(tokens).map(Secret::expose);
+    let of_schemes = known
+        .iter()
+        .flat_map(|source| source.scheme.other_secrets());
+    let mut hidden = secrets.chain(tokens).chain(of_schemes).map(Secret::expose);
     hidden.any(|secret| memchr::memmem::find(text, secret).is_some())
 }

@@ -89,6 +89,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::dialect::{BodyReader, Codeskytz, Hints};
     use crate::signature::{Secret, Secrets, Verifier, VerifySignature, XWebhookSignature};
 
     fn known(path: &str, token: Option<&str>) -> KnownSource {
@@ -100,6 +101,7 @@ mod tests {
             sessions: Vec::new(),
             path_token: token.map(|token| Secret::new(token).unwrap()),
             verify: VerifySignature::new(Verifier::new("s")),
+            reader: BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1024),
         }
     }
 

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 
+use actix_http::header::{CONTENT_ENCODING, HeaderValue};
+use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::cause::Cause;
 use super::diagnosis::foreign_of;
-use super::kept::Body;
+use super::kept::{Body, Kept};
 use super::known::{KnownSource, mentions_secret, named};
 use super::pool::Entry;
 use crate::Timestamp;
@@ -161,8 +163,10 @@ pub(crate) struct Details {
     sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     suggestion: Option<String>,
+    /// The body without credentials. `None` if it is not kept, or if nothing tells what is to be hidden in it: its source is
+    /// gone, or its encoding cannot be undone.
     #[serde(skip)]
-    pub(crate) content: Option<bytes::Bytes>,
+    pub(crate) content: Option<Bytes>,
 }
 
 impl Details {
@@ -198,8 +202,16 @@ impl Details {
                 Body::Whole(_) | Body::Unread => None,
             },
             suggestion,
-            content: kept.body().cloned(),
+            content: source.and_then(|source| body(kept, source)),
             findings,
         }
     }
+}
+
+/// The body as it is shown.
+fn body(kept: &Kept, source: &KnownSource) -> Option<Bytes> {
+    let headers = kept.headers();
+    let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    let shown = source.reader.shown_as_sent(kept.body()?, encoding, false);
+    shown.map(|(body, _)| body)
 }

@@ -24,7 +24,7 @@ use super::paths::{misdirected, shown_below};
 use super::pool::{Entry, Pool};
 use crate::clock::{Clock as _, SystemClock};
 use crate::escape_controls;
-use crate::signature::Finding;
+use crate::signature::{Finding, secret_headers};
 use crate::telemetry::{About, ChangeKind, Metrics, Throttle};
 
 /// What the thread is sent.
@@ -143,8 +143,11 @@ impl Thread<'_> {
             Some(source) => shown_below(&source.path, &capture.path),
             None => shown_below("", &capture.path),
         };
+        let secret = source.map(|source| secret_headers(source.scheme.as_ref()));
+        let is_secret = |name: &str| { secret.iter().flatten() }.any(|secret| secret == name);
         let mut headers = capture.headers;
         for header in &mut headers {
+            header.is_shown &= !is_secret(header.name.as_str());
             header.is_shown &= !header.value.as_ref().is_some_and(|value| hides(value));
         }
         let peer = capture.peer.map(|peer| match peer.port() {

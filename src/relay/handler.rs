@@ -22,7 +22,8 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// [Standard Webhooks](https://www.standardwebhooks.com), where `webhook-id` is the id of the body,
 /// the same for all attempts. It has the headers `offhook-attempt`, `offhook-session` and, on a replay,
 /// `offhook-replay: true`. Without a secret it is not signed; with several, `webhook-signature` is made with
-/// each and `X-Webhook-Signature` with the first. A body that holds several events is sent once.
+/// each and `X-Webhook-Signature` with the first. A body that holds several events is sent once; if not all of them are
+/// meant, `offhook-parts` has the numbers of those that are, from 1.
 ///
 /// 2xx means delivered. 410 and the statuses of [`RelayOptions::give_up_on`] are final. Everything
 /// else is retried: other statuses, redirects, which are not followed, and no answer in time. With 429

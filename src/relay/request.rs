@@ -247,6 +247,10 @@ fn add_event_headers(headers: &mut HeaderMap, delivery: &Delivery) {
     if let Some(session) = session.filter(|session| session.len() <= LONGEST_SESSION) {
         set(headers, OFFHOOK_SESSION, session.into());
     }
+    if let Some(parts) = delivery.parts() {
+        let parts: Vec<String> = parts.iter().map(u16::to_string).collect();
+        set(headers, OFFHOOK_PARTS, parts.join(","));
+    }
     if delivery.is_replay() {
         headers.insert(OFFHOOK_REPLAY, HeaderValue::from_static("true"));
     }
@@ -303,6 +307,7 @@ const X_WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signa
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const OFFHOOK_PARTS: HeaderName = HeaderName::from_static("offhook-parts");
 const OFFHOOK_ATTEMPT: HeaderName = HeaderName::from_static("offhook-attempt");
 const OFFHOOK_SESSION: HeaderName = HeaderName::from_static("offhook-session");
 const OFFHOOK_REPLAY: HeaderName = HeaderName::from_static("offhook-replay");

@@ -82,7 +82,8 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
     );
     watching.spawn(tls.clone().watch(metrics, clock));
     systemd::warn_of_others();
-    for warning in settings.admin.iter().flat_map(AdminSettings::warnings) {
+    let of_admin = settings.admin.iter().flat_map(AdminSettings::warnings);
+    for warning in of_admin.chain(settings.warnings()) {
         log::warn!("{warning}");
     }
     let workers = workers(&settings.server);

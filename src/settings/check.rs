@@ -8,7 +8,7 @@ use super::sources::all_secrets;
 use super::spot::Notes;
 use super::{Certificates, HandlerSettings, JournalSettings, Settings, SubscriptionSettings, Use};
 use crate::error::Problems;
-use crate::signature::DOCUMENTED_KEY;
+use crate::signature::{DOCUMENTED_KEY, Secret};
 use crate::{JsonlHandler, Source};
 
 const MIN_PATH_TOKEN: usize = 16;
@@ -230,6 +230,14 @@ impl Settings {
             notes.add(keys, text);
         }
         let bind = self.server.bind;
+        let is_default = |secret: &Secret| source.scheme.name() == "gowa" && secret.is(b"secret");
+        if all_secrets(source).any(is_default) && !bind.ip().is_loopback() {
+            let text = format!(
+                "{name}: its secret is GOWA's default, so it is public, and server.bind {bind} is not loopback: set \
+                 a secret of your own there (WHATSAPP_WEBHOOK_SECRET) and here"
+            );
+            notes.add(keys, text);
+        }
         if secrets.any(|secret| secret.is(DOCUMENTED_KEY)) && !bind.ip().is_loopback() {
             let text = format!(
                 "{name}: its secret is the one printed in the gateway's documentation, so it is public, \

@@ -55,9 +55,42 @@ pub(super) fn variant<T>(
     let names: Vec<_> = variants.iter().map(|one| (one.0, one)).collect();
     let chosen = match required {
         Some(what) => table.required(key, one_of(&names), what),
-        None if table.has(key) => table.read(key, one_of(&names)),
-        None => table.read(key, one_of(&names)).or(Some(&variants[0])),
+        None => read_or(table, key, &names, &variants[0]),
     };
+    read_as(table, key, chosen, variants)
+}
+
+/// As [`variant`]; without the key it is the variant `default`, or the last if there is none of this name.
+pub(super) fn variant_or<T>(
+    table: &Spot<'_>,
+    key: &'static str,
+    default: &str,
+    variants: &[Variant<T>],
+) -> Option<T> {
+    let names: Vec<_> = variants.iter().map(|one| (one.0, one)).collect();
+    let (last, _) = variants.split_last()?;
+    let default = variants.iter().find(|one| one.0 == default);
+    let chosen = read_or(table, key, &names, default.unwrap_or(last));
+    read_as(table, key, chosen, variants)
+}
+
+/// The variant that `key` names; without the key it is `default`.
+fn read_or<'a, T>(
+    table: &Spot<'_>,
+    key: &'static str,
+    names: &[(&'static str, &'a Variant<T>)],
+    default: &'a Variant<T>,
+) -> Option<&'a Variant<T>> {
+    let read = table.read(key, one_of(names));
+    if table.has(key) { read } else { Some(default) }
+}
+
+fn read_as<T>(
+    table: &Spot<'_>,
+    key: &'static str,
+    chosen: Option<&Variant<T>>,
+    variants: &[Variant<T>],
+) -> Option<T> {
     let read = chosen.and_then(|(_, read)| read(table));
     let wrong = chosen.map(|(name, _)| format!("does not belong to {key} = {name:?}"));
     for (_, other) in variants {
@@ -201,11 +234,7 @@ pub(super) fn one_of<T: Copy>(names: &[(&str, T)]) -> impl Fn(&Spot<'_>) -> Opti
         if named.is_none() {
             let allowed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
             let allowed = allowed.join(", ");
-            spot.note(if LATER.split(' ').any(|name| name == text) {
-                format!("this version does not know {text:?} yet; allowed: {allowed}")
-            } else {
-                format!("found {text:?}; allowed: {allowed}")
-            });
+            spot.note(format!("found {text:?}; allowed: {allowed}"));
         }
         named.map(|(_, value)| *value)
     }
@@ -232,6 +261,3 @@ pub(super) fn by_name<T>(
 pub(super) fn write_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
-
-/// Names of engines, schemes and dialects that are planned for later versions.
-const LATER: &str = "github stripe slack meta waha evolution gowa";

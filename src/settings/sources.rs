@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::ValueKind;
+
 use super::kinds::{
     Variant, boolean, by_name, checked, duration, noted, one_of, secret, secret_list, some, text,
-    variant,
+    texts, variant, variant_or,
 };
 use super::spot::{Spot, keys};
 use crate::Source;
-use crate::dialect::{Codeskytz, Dialect, Raw};
+use crate::dialect::{Codeskytz, Dialect, Evolution, Gowa, Raw, Telegram, Waha};
 use crate::signature::{
-    Algorithm, Encoding, Generic, Scheme, Secret, Secrets, StandardWebhooks, Template,
-    XWebhookSignature, is_undecodable,
+    Algorithm, Encoding, EvolutionJwt, Generic, Meta, Scheme, Secret, Secrets, Slack,
+    StandardWebhooks, Stripe, Template, Token, Twilio, XWebhookSignature, is_undecodable,
 };
 
 keys!(Source {
@@ -28,7 +30,8 @@ pub(super) fn source(table: &Spot<'_>) -> Option<Source> {
     let mut source = table.over(Source::new(""));
     let scheme = variant(table, "scheme", None, &SCHEMES);
     source.scheme = scheme.unwrap_or(source.scheme);
-    let dialect = variant(table, "dialect", None, &DIALECTS);
+    let dialect = default_dialect(source.scheme.name());
+    let dialect = variant_or(table, "dialect", dialect, &DIALECTS);
     source.dialect = dialect.unwrap_or(source.dialect);
     let sessions = table.read("sessions", by_name(session));
     for (id, (secrets, quiet_after)) in sessions.unwrap_or_default() {
@@ -64,13 +67,100 @@ fn session(spot: &Spot<'_>) -> Option<(Option<Vec<Secret>>, Option<Duration>)> {
     })
 }
 
-const SCHEMES: [Variant<Arc<dyn Scheme>>; 3] = [
+/// The dialect that the senders of a scheme speak.
+fn default_dialect(scheme: &str) -> &str {
+    match scheme {
+        "x-webhook-signature" | "standard-webhooks" | "hmac" => "codeskytz",
+        "evolution-jwt" => "evolution",
+        // Where no dialect has the name of the scheme, it is `raw`.
+        same => same,
+    }
+}
+
+/// Where the senders of the table's scheme write the name of an event and its session.
+fn raw_of(table: &Spot<'_>) -> Raw {
+    let raw = Raw::default();
+    let ValueKind::String(scheme) = table.at("scheme").value else {
+        return raw;
+    };
+    match scheme.as_str() {
+        "slack" => raw.event("/event/type").session("/team_id"),
+        "stripe" => raw.event("/type").session("/account"),
+        "viber" => raw.event("/event"),
+        "line" => { raw.each("/events") }
+            .event("/type")
+            .session("/destination"),
+        // A message, and each status of it, are events of their own.
+        "twilio" => { raw.event_field("SmsStatus") }.id_fields(["MessageSid", "MessageStatus"]),
+        _ => raw,
+    }
+}
+
+/// A preset of `hmac`.
+fn preset(name: &str) -> Option<Arc<dyn Scheme>> {
+    let scheme: Arc<dyn Scheme> = Arc::new(Generic::preset(name)?);
+    Some(scheme)
+}
+
+const SCHEMES: [Variant<Arc<dyn Scheme>>; 18] = [
     ("x-webhook-signature", |_| Some(Arc::new(XWebhookSignature))),
     ("standard-webhooks", |table| {
         Some(Arc::new(table.over(StandardWebhooks::default())))
     }),
     ("hmac", |table| Some(Arc::new(table.over(Generic::new(""))))),
+    ("github", |_| preset("github")),
+    ("stripe", |table| {
+        Some(Arc::new(table.over(Stripe::default())))
+    }),
+    ("slack", |table| {
+        let tolerance = table.read("tolerance", duration);
+        let slack = Slack::default();
+        Some(Arc::new(match tolerance {
+            Some(tolerance) => slack.tolerance(tolerance),
+            None => slack,
+        }))
+    }),
+    ("meta", |table| Some(Arc::new(table.over(Meta::with(None))))),
+    ("waha", |_| preset("waha")),
+    ("gowa", |_| preset("gowa")),
+    ("shopify", |_| preset("shopify")),
+    ("line", |_| preset("line")),
+    ("viber", |_| preset("viber")),
+    ("wuzapi", |_| preset("wuzapi")),
+    ("openwa", |_| preset("openwa")),
+    ("token", |table| Some(Arc::new(table.over(Token::new(""))))),
+    ("telegram", |_| Some(Arc::new(Token::telegram()))),
+    ("evolution-jwt", |_| Some(Arc::new(EvolutionJwt))),
+    ("twilio", |table| {
+        let what = "the address that Twilio was given, such as \"https://me.example/twilio\"";
+        let twilio = table.required("public_url", public_url, what);
+        let algorithm = table.read("algorithm", one_of(&Twilio::ALGORITHMS));
+        let twilio = twilio?;
+        Some(Arc::new(match algorithm {
+            Some(algorithm) => twilio.algorithm(algorithm),
+            None => twilio,
+        }))
+    }),
 ];
+
+keys!(Stripe {
+    tolerance: duration,
+});
+
+keys!(Meta {
+    verify_token: some(secret) => "the token that the app's settings at Meta name beside the address",
+});
+
+keys!(Token {
+    header: header_name => "the header that carries the secret",
+    prefix: text,
+});
+
+/// The address that Twilio signs.
+fn public_url(spot: &Spot<'_>) -> Option<Twilio> {
+    let twilio = Twilio::new(text(spot)?);
+    twilio.or_else(|| spot.wrong("an address such as \"https://me.example/twilio\""))
+}
 
 keys!(StandardWebhooks {
     tolerance: duration,
@@ -89,14 +179,23 @@ keys!(Generic {
     event_header: some(lower_header_name),
 });
 
-const DIALECTS: [Variant<Arc<dyn Dialect>>; 2] = [
+const DIALECTS: [Variant<Arc<dyn Dialect>>; 7] = [
     ("codeskytz", |_| Some(Arc::new(Codeskytz))),
-    ("raw", |table| Some(Arc::new(table.over(Raw::default())))),
+    ("meta", |_| Some(Arc::new(crate::dialect::Meta))),
+    ("waha", |_| Some(Arc::new(Waha))),
+    ("evolution", |_| Some(Arc::new(Evolution))),
+    ("gowa", |_| Some(Arc::new(Gowa))),
+    ("telegram", |_| Some(Arc::new(Telegram))),
+    ("raw", |table| Some(Arc::new(table.over(raw_of(table))))),
 ];
 
 keys!(Raw {
     event_pointer: some(pointer),
     session_pointer: some(pointer),
+    events_pointer: some(pointer),
+    event_field: some(text),
+    session_field: some(text),
+    id_fields: texts,
 });
 
 fn header_name(spot: &Spot<'_>) -> Option<String> {
@@ -137,6 +236,13 @@ fn pointer(spot: &Spot<'_>) -> Option<String> {
 
 /// A `whsec_` secret that cannot be decoded would verify nothing, without any message that says why.
 fn check_secrets(table: &Spot<'_>, source: &Source) {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    let is_token =
+        |secret: &Secret| secret.expose().len() <= 256 && secret.expose().iter().all(is_plain);
+    if source.scheme.name() == "telegram" && !all_secrets(source).all(is_token) {
+        let text = "holds one that Telegram does not take: 1 to 256 of A-Z, a-z, 0-9, _ and -";
+        table.at("secrets").note(text);
+    }
     if source.scheme.name() != StandardWebhooks::default().name() {
         return;
     }

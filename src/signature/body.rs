@@ -186,6 +186,7 @@ pub enum RequestError {
 impl RequestError {
     fn answer(&self) -> (StatusCode, &'static str) {
         match self {
+            Self::Refused(Refusal::Challenge) => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::Refused(_) => (StatusCode::UNAUTHORIZED, "Invalid signature"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),

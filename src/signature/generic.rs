@@ -27,6 +27,10 @@ use super::secret::{Algorithm, Encoding, Secret};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Generic {
+    /// `hmac`, or that of the preset.
+    pub(super) name: &'static str,
+    /// A header that, where it is there, must have this value.
+    pub(super) agrees: Option<(&'static str, &'static str)>,
     pub(crate) header: String,
     pub(crate) algorithm: Algorithm,
     pub(crate) encoding: Encoding,
@@ -43,6 +47,8 @@ impl Generic {
     /// The HMAC-SHA256 of the body in hexadecimal, in the header `header`.
     pub fn new(header: impl Into<String>) -> Self {
         Self {
+            name: "hmac",
+            agrees: None,
             header: header.into(),
             algorithm: Algorithm::Sha256,
             encoding: Encoding::Hex,
@@ -124,7 +130,7 @@ impl Generic {
 
 impl Scheme for Generic {
     fn name(&self) -> &'static str {
-        "hmac"
+        self.name
     }
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
@@ -148,6 +154,14 @@ impl Scheme for Generic {
         let signatures = self.signatures(value);
         if signatures.is_empty() {
             return Err(Refusal::Malformed);
+        }
+        if let Some((name, only)) = self.agrees {
+            match headers.value(name) {
+                Ok(value) if value.eq_ignore_ascii_case(only.as_bytes()) => {}
+                Err(Refusal::Missing) => {}
+                Err(refusal) => return Err(refusal),
+                Ok(_) => return Err(Refusal::Malformed),
+            }
         }
         let mut claim = Claim {
             signatures,
@@ -177,6 +191,7 @@ impl Scheme for Generic {
 
     fn claim_headers(&self) -> Vec<String> {
         let all = std::iter::once(self.header.as_str()).chain(self.template.headers());
+        let all = all.chain(self.agrees.map(|(name, _)| name));
         all.map(str::to_ascii_lowercase).collect()
     }
 

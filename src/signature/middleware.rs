@@ -5,6 +5,7 @@
 //! then (the body is read only now) the body's length and time, then the signature over the bytes as
 //! received.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -93,12 +94,11 @@ impl VerifySignature {
 
     /// Logs a refused request, with the id under which it is kept.
     pub(crate) fn log_refusal(&self, error: &RequestError, head: &RequestHead, kept: Option<Uuid>) {
-        let header = || {
-            self.verifier
-                .failed_header(head.headers(), self.clock.now())
-        };
+        let header = || self.verifier.failed_header(head, self.clock.now());
         let (source, peer) = (self.verifier.source(), head.peer_addr);
-        self.refusals.log(source, error, peer, header, kept);
+        let is_lost = self.verifier.gives_up_when_refused();
+        self.refusals
+            .log(source, error, peer, header, kept, is_lost);
     }
 
     /// The checks that need only the head, in this order: the declared length, then the claims of the
@@ -113,7 +113,7 @@ impl VerifySignature {
     ) -> Result<Admitted, RequestError> {
         let received_at = self.clock.now();
         check_declared_length(head.headers(), self.limits.max_body)?;
-        let claimed = match self.verifier.claim(head.headers(), token, received_at) {
+        let claimed = match self.verifier.claim(head, token, received_at) {
             Err(refusal @ (Refusal::Malformed | Refusal::Expired)) => Err(refusal),
             other => Ok(other?),
         };
@@ -160,7 +160,7 @@ impl VerifySignature {
         };
         let mut unverified = Unverified::new(body, admitted.received_at);
         unverified.session = request.session;
-        unverified.headers = kept_headers(headers, self.verifier.kept_headers());
+        unverified.headers = self.kept_headers(headers);
         unverified.held = Some(held);
         let claimed = match admitted.claimed {
             Ok(claimed) => claimed,
@@ -223,10 +223,17 @@ impl VerifySignature {
     ) -> Result<Verified, Refusal> {
         let mut unverified = Unverified::new(body, received_at);
         unverified.session = session.map(str::to_owned);
-        unverified.headers = kept_headers(headers, self.verifier.kept_headers());
+        unverified.headers = self.kept_headers(headers);
         let mark = (mark.into(), Bytes::from_static(b"true"));
         unverified.headers.push(mark);
         self.verifier.verify(claimed, unverified)
+    }
+
+    /// The headers to store with the event, without those that hold a secret of the scheme.
+    fn kept_headers(&self, headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
+        let mut kept = kept_headers(headers, self.verifier.kept_headers());
+        kept.retain(|(name, _)| !self.verifier.hides(name));
+        kept
     }
 
     /// The longest body, in bytes.
@@ -325,6 +332,16 @@ impl Headers for HeaderMap {
             self.get_all(name)
         };
         only(values.map(|value| value.as_bytes()))
+    }
+}
+
+impl Headers for RequestHead {
+    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
+        self.headers().value(name)
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.uri.path_and_query().map(|target| target.as_str())
     }
 }
 

@@ -13,26 +13,41 @@
 
 mod body;
 mod diagnose;
+mod evolution_jwt;
 mod file;
 mod generic;
 mod kept;
+mod meta;
 mod middleware;
 mod pace;
+mod preset;
 mod refusals;
+mod reply;
 mod room;
 mod scheme;
 mod secret;
+mod slack;
 mod standard_webhooks;
+mod stripe;
+mod token;
+mod twilio;
 mod verifier;
 
 pub use body::{Limits, RequestError};
 pub use diagnose::{Finding, diagnose, explains};
+pub use evolution_jwt::EvolutionJwt;
 pub use generic::{Generic, GenericError};
+pub use meta::Meta;
 pub use middleware::VerifySignature;
+pub use reply::{Challenge, Handshake, Reply};
 pub use room::InFlight;
 pub use scheme::{Claim, Headers, Refusal, Scheme, SignedHeader, XWebhookSignature};
 pub use secret::{Algorithm, DOCUMENTED_KEY, Encoding, Secret, SecretError, Secrets};
+pub use slack::Slack;
 pub use standard_webhooks::StandardWebhooks;
+pub use stripe::Stripe;
+pub use token::Token;
+pub use twilio::Twilio;
 pub use verifier::{Claimed, Sender, Unverified, Verified, Verifier};
 
 pub(crate) use diagnose::{Foreign, foreign, is_signed, suggestion};
@@ -48,3 +63,4 @@ pub(crate) use secret::Mac;
 pub(crate) use standard_webhooks::{
     is_undecodable, keyed as standard_webhooks_key, signature as standard_webhooks_signature,
 };
+pub(crate) use verifier::secret_headers;

@@ -23,7 +23,7 @@ pub(super) struct Refusals([Throttle; 5]);
 
 impl Refusals {
     /// Says who was refused by `source`, and why. `header` names the header of the signature that is the reason,
-    /// `kept` is the id of the request if it is kept.
+    /// `kept` is the id of the request if it is kept. `is_lost` says that this sender never tries again.
     /// No secret, signature or body is in the line.
     pub(super) fn log(
         &self,
@@ -32,6 +32,7 @@ impl Refusals {
         peer: Option<SocketAddr>,
         header: impl FnOnce() -> Option<String>,
         kept: Option<Uuid>,
+        is_lost: bool,
     ) {
         let kind = match error {
             RequestError::Refused(_) => 0,
@@ -56,9 +57,16 @@ impl Refusals {
         let kept = refused.as_ref().map_or_else(String::new, |id| {
             format!("; `offhook refused {id}` says more")
         });
-        log::warn!(
+        let (level, lost) = if is_lost && matches!(error, RequestError::Refused(_)) {
+            let lost = "; it is lost, because this sender never sends again what was refused";
+            (log::Level::Error, lost)
+        } else {
+            (log::Level::Warn, "")
+        };
+        log::log!(
+            level,
             source, peer:%, status, refused;
-            "a request to {source} from {peer}: answered {status}: {error}{header}{kept}{more}"
+            "a request to {source} from {peer}: answered {status}: {error}{header}{lost}{kept}{more}"
         );
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use subtle::{Choice, ConstantTimeEq as _};
 
+use super::reply::{Challenge, Handshake, Reply};
 use super::secret::{Algorithm, Encoding, Mac, Secret};
 
 /// How one family of senders signs a request.
@@ -73,14 +74,65 @@ pub trait Scheme: Debug + Send + Sync + 'static {
         None
     }
 
+    /// The time that the headers claim, which [`claim`](Self::claim) compares with now. Default: none; then the
+    /// first of the [`claim_headers`](Self::claim_headers) that is a Unix time is taken for it.
+    fn claimed_time(&self, _headers: &dyn Headers) -> Option<Timestamp> {
+        None
+    }
+
+    /// Secrets of the scheme that do not sign. They are compared, and never shown. Default: none.
+    fn other_secrets(&self) -> &[Secret] {
+        &[]
+    }
+
+    /// How an event is answered after it was taken. Default: 200 with `{"status":"received"}`.
+    fn reply(&self) -> Reply {
+        Reply::Received
+    }
+
+    /// How to answer a verified body that only tests the address. Default: no body is such a test.
+    fn handshake(&self) -> Option<Handshake> {
+        None
+    }
+
+    /// What a GET with this query (as it was sent, without `?`) asks for. Default: the scheme has no challenge.
+    fn challenge(&self, _query: &str) -> Challenge {
+        Challenge::Never
+    }
+
+    /// Whether the [`claim_headers`](Self::claim_headers) hold a secret or a token rather than a signature. Then
+    /// they are not stored with an event, and not shown of a refused request. Default: no.
+    fn sends_secret(&self) -> bool {
+        false
+    }
+
+    /// Whether the sender does not send an event again that was answered 401. Default: no.
+    fn gives_up_when_refused(&self) -> bool {
+        false
+    }
+
     /// The headers that a sender with `secret` adds to `body`.
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader>;
+
+    /// As [`sign`](Self::sign), for a request with this path and query. Default: the same, because most schemes do
+    /// not sign the address.
+    fn sign_at(
+        &self,
+        _target: &str,
+        body: &[u8],
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Vec<SignedHeader> {
+        self.sign(body, secret, now)
+    }
 }
 
-/// Schemes are equal when their names and parameters are.
+/// Schemes are equal when their names, parameters and own secrets are.
 impl PartialEq for dyn Scheme {
     fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name() && self.parameters() == other.parameters()
+        self.name() == other.name()
+            && self.parameters() == other.parameters()
+            && self.other_secrets() == other.other_secrets()
     }
 }
 
@@ -99,6 +151,12 @@ pub trait Headers {
     ///
     /// When the header is missing, or appears several times, so that its value is ambiguous.
     fn value(&self, name: &str) -> Result<&[u8], Refusal>;
+
+    /// The path and the query of the request, as they were sent, for schemes that sign the address. Default: not
+    /// known.
+    fn target(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Names (any case) and values, for use without HTTP.
@@ -208,6 +266,9 @@ pub enum Refusal {
     /// The token in the path is wrong.
     #[error("the path token is wrong")]
     PathToken,
+    /// A GET of the address is no challenge, or one with another token. It is answered 403.
+    #[error("the challenge is refused: it has another verify_token, or not each parameter once")]
+    Challenge,
 }
 
 /// `X-Webhook-Signature`: the HMAC-SHA256 of the raw body in hexadecimal.

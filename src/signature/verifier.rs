@@ -56,6 +56,9 @@ pub struct Verifier {
     reader: Option<BodyReader>,
     /// The headers that are always stored.
     kept: Vec<String>,
+    /// The headers that hold a secret.
+    hidden: Vec<String>,
+    gives_up: bool,
     /// Takes the place of signatures.
     path_token: Option<Secret>,
 }
@@ -70,6 +73,8 @@ impl Verifier {
             sessions: HashMap::new(),
             reader: None,
             kept: Vec::new(),
+            hidden: Vec::new(),
+            gives_up: false,
             path_token: None,
         }
     }
@@ -86,6 +91,7 @@ impl Verifier {
 
     /// Sets another scheme.
     pub fn scheme(mut self, scheme: Arc<dyn Scheme>) -> Self {
+        self.hidden = secret_headers(scheme.as_ref());
         self.scheme = scheme;
         self
     }
@@ -144,6 +150,22 @@ impl Verifier {
             return Ok(Claimed(None));
         }
         Ok(Claimed(Some(self.scheme.claim(headers, now)?)))
+    }
+
+    /// Whether the header `name` (in lower case) holds a secret, which is not stored.
+    pub(super) fn hides(&self, name: &str) -> bool {
+        self.path_token.is_none() && self.hidden.iter().any(|hidden| hidden == name)
+    }
+
+    /// Whether the sender never sends again what was refused.
+    pub(super) fn gives_up_when_refused(&self) -> bool {
+        self.gives_up || (self.path_token.is_none() && self.scheme.gives_up_when_refused())
+    }
+
+    /// The sender never sends again what was refused, whatever its scheme.
+    pub(crate) fn gives_up(mut self, gives_up: bool) -> Self {
+        self.gives_up = gives_up;
+        self
     }
 
     /// Checks the token in the path, if the source has one.
@@ -272,6 +294,15 @@ impl Verifier {
         };
         let reading = reader.peek(&request.body, &request.headers);
         reading.map(Some).map_err(|_| Refusal::HiddenSession)
+    }
+}
+
+/// The headers, in lower case, that hold a secret of this scheme.
+pub(crate) fn secret_headers(scheme: &dyn Scheme) -> Vec<String> {
+    if scheme.sends_secret() {
+        scheme.claim_headers()
+    } else {
+        Vec::new()
     }
 }
 

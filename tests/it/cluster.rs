@@ -2,6 +2,7 @@
 
 mod administration;
 mod away;
+mod batches;
 #[path = "../../src/journal/postgres/tests/server.rs"]
 #[allow(dead_code)] // the engine's tests use all of it
 mod database;

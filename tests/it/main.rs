@@ -5,6 +5,8 @@
 
 mod admin;
 mod attack;
+mod batch_crash;
+mod batches;
 mod cli;
 mod cli_events;
 mod clock;
@@ -13,6 +15,7 @@ mod cluster;
 mod conformance;
 mod contains;
 mod crash;
+mod credentials;
 #[cfg(feature = "test-support")]
 mod custom_journal;
 #[cfg(feature = "dashboard")]
@@ -22,6 +25,7 @@ mod dashboard_event;
 #[cfg(feature = "dashboard")]
 mod dashboard_events;
 mod deletion;
+mod dialects;
 mod events;
 mod examples;
 mod exec;
@@ -55,6 +59,7 @@ mod relay_isolation;
 mod reload;
 mod replays;
 mod roles;
+mod schemes;
 mod served;
 mod sessions;
 mod silence;

@@ -26,7 +26,7 @@ fn options() -> RelayOptions {
     options
 }
 
-fn relay(url: &str) -> Relay {
+pub fn relay(url: &str) -> Relay {
     Relay::new(url, Some(secret(SECRET)), &options()).unwrap()
 }
 

@@ -360,7 +360,7 @@ async fn what_is_refused_and_how() {
     let unknown = server.refuses("POST", to_a, &body, 400, "unknown_event");
     let text = unknown.await.text();
     assert!(
-        text.contains("allowed: message, status, connection, unknown, *"),
+        text.contains("allowed: message, sent, change, status, connection, unknown, *"),
         "{text}"
     );
     let put = server.refuses("PUT", to_a, "", 405, "method_not_allowed");

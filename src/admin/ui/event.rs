@@ -8,7 +8,7 @@ use super::parts::{Page, copied, fact, fitting, plain, size, state as state_of, 
 use super::{around, pretty, timeline};
 use crate::Received;
 use crate::admin::error::ApiError;
-use crate::admin::event::{DeletedEvent, EventDetails, FoundEvent, details};
+use crate::admin::event::{DeletedEvent, EventDetails, FoundEvent, details, peer};
 use crate::admin::role::Role;
 use crate::admin::state::State;
 use crate::index::EventEntry;
@@ -42,7 +42,7 @@ pub(super) async fn page(
                 (copied("Copy command", &format!("offhook events {id}")))
             }
         }
-        @let peer = found.decoded.as_ref().and_then(|(_, sender)| sender.as_deref());
+        @let peer = found.typed.first().and_then(peer);
         (facts(event, peer))
         (around::waits(&state, event).await?)
         h2 { "Timeline" }
@@ -110,7 +110,7 @@ fn facts(event: &EventEntry, peer: Option<&str>) -> Markup {
 }
 
 fn body(found: &EventDetails) -> Markup {
-    let Some(received) = found.received() else {
+    if found.received().is_none() {
         let why = match found {
             found if found.body_hidden => {
                 "Bodies are shown to the administrator only ([admin] show_bodies)."
@@ -124,8 +124,8 @@ fn body(found: &EventDetails) -> Markup {
             _ => "The body is not in the journal any more.",
         };
         return html! { p.quiet { (why) } };
-    };
-    let content = &received.content[..];
+    }
+    let content = &found.content[..];
     let shown = &content[..content.len().min(MOST_SHOWN)];
     let is_json =
         content.len() <= MOST_SHOWN && serde_json::from_slice::<IgnoredAny>(content).is_ok();

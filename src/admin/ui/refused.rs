@@ -247,6 +247,7 @@ pub(super) async fn page_of_one(
             Some(content) => pre.wrap tabindex="0" { (fitting(&String::from_utf8_lossy(&content[..content.len().min(MOST_BODY)]), 2 * MOST_BODY)) },
             None => p.quiet {
                 @match text(&one, "kept") {
+                    "whole" => "Not shown, because what is to be hidden in it cannot be told: its source is gone, or its encoding cannot be undone.",
                     "hash" => { "Not kept. Its SHA-256 is " span.mono { (text(&one, "sha256")) } },
                     _ => "It was not read.",
                 }

@@ -144,6 +144,8 @@ async fn text(pipeline: &Pipeline, event: &EventEntry) -> Option<String> {
         } else {
             &record.received.content
         };
+        let reader = pipeline.decoder().reader(&record.received.source);
+        let content = reader.shown(content);
         Some(String::from_utf8_lossy(&content[..content.len().min(400)]).into_owned())
     })
 }
@@ -151,7 +153,7 @@ async fn text(pipeline: &Pipeline, event: &EventEntry) -> Option<String> {
 /// The words of a typed event.
 fn said(event: &Event) -> Option<String> {
     match event {
-        Event::Message(message) => {
+        Event::Message(message) | Event::Sent(message) | Event::Change(message) => {
             let from = message
                 .from
                 .as_deref()
@@ -163,6 +165,8 @@ fn said(event: &Event) -> Option<String> {
                 .map(|kind| kind.as_str())
                 .filter(|kind| *kind != "text");
             let kind = kind.map(|kind| format!("[{kind}] ")).unwrap_or_default();
+            let action = message.action.as_ref().map(|action| format!("({action}) "));
+            let kind = action.unwrap_or_default() + &kind;
             let text = message.message.as_deref().or(message.caption.as_deref());
             Some(format!("{from}{kind}{}", text.unwrap_or_default()))
         }

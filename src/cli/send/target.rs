@@ -97,7 +97,12 @@ impl Target {
         let (body, now) = (body.into(), SystemClock.now());
         let headers = match (&self.secret, &self.source) {
             (None, _) => Vec::new(),
-            (Some(secret), Some((source, _))) => source.scheme.sign(&body, secret, now),
+            (Some(secret), Some((source, _))) => {
+                let path = self.url.path();
+                let target = { self.url.query() }
+                    .map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+                source.scheme.sign_at(&target, &body, secret, now)
+            }
             (Some(secret), None) => XWebhookSignature.sign(&body, secret, now),
         };
         Signed { body, headers }

@@ -9,6 +9,7 @@ use offhook::clock::{Clock as _, SystemClock};
 use offhook::http_client::HttpClient;
 use offhook::percent_encode;
 use offhook::signature::{Scheme as _, Secret, StandardWebhooks, XWebhookSignature};
+use serde_json::json;
 use url::Url;
 
 use super::super::admin::Server;
@@ -36,7 +37,7 @@ impl Forward {
     /// Fetches the bytes of an event, and POSTs them.
     pub(super) async fn event(&self, server: &Server, event: &Event) -> Forwarded {
         let path = ["api", "events", &event.id, "body"];
-        let opened = server.open(&path, &(), &[]).await;
+        let opened = server.open(&path, &json!({ "raw": true }), &[]).await;
         let mut opened = opened.map_err(|error| match error.status {
             Some(StatusCode::GONE | StatusCode::NOT_FOUND) => "it is not kept any more".to_owned(),
             _ => format!("cannot be fetched: {}", error.failure),

@@ -91,8 +91,11 @@ impl Runner {
                     let (part, received) = (position.part(), &record.received);
                     let session = record.parts.view(part, received).session;
                     let delivery = Delivery::new(Arc::clone(received), start.attempt, replay);
-                    let delivery = delivery.of_part(part, session);
+                    let mut delivery = delivery.of_part(part, session);
                     let parts = together.as_deref().unwrap_or(std::slice::from_ref(&part));
+                    if consumer.takes_bodies() && parts.len() < usize::from(record.parts.count()) {
+                        delivery = delivery.of_parts(parts.iter().copied());
+                    }
                     let events = parts.iter().flat_map(|part| events_of(&record, *part));
                     let mut made = consumer.attempt(&delivery, events).await;
                     if consumer.metrics.news.is_heard() {

@@ -43,7 +43,7 @@ pub(super) struct Row {
     pub(super) session: u32,
     /// 0 for none, [`NAME_IS_KIND`], or the place plus 2.
     name: u32,
-    /// The place in [`EventKind::ALL`], or [`DELETED`].
+    /// The place in [`KINDS`], or [`DELETED`].
     kind: u8,
     /// Why it is unusual: 0 for none, otherwise the place plus 1.
     odd: u32,
@@ -116,7 +116,7 @@ impl Row {
 
     /// Returns the event's kind; that of a deleted one is unknown.
     pub(super) fn kind(&self) -> EventKind {
-        let kind = EventKind::ALL.get(usize::from(self.kind));
+        let kind = KINDS.get(usize::from(self.kind));
         kind.copied().unwrap_or(EventKind::Unknown)
     }
 }
@@ -188,7 +188,7 @@ impl OpenSegment {
             kind: if entry.is_deleted {
                 DELETED
             } else {
-                entry.kind as u8
+                place_of(entry.kind)
             },
             odd: entry.odd.map_or(0, |odd| self.place(odd) + 1),
         };
@@ -284,7 +284,15 @@ impl Sealed {
 
 /// Returns the bit of a kind in [`Sealed::kinds`].
 pub(super) fn kind_bit(kind: EventKind) -> u32 {
-    1 << kind as u32
+    1 << place_of(kind)
+}
+
+fn place_of(kind: EventKind) -> u8 {
+    let place = KINDS.iter().position(|one| *one == kind);
+    // There are far fewer than 256.
+    place
+        .and_then(|place| u8::try_from(place).ok())
+        .unwrap_or(UNKNOWN)
 }
 
 fn session_filter(rows: &[Row], texts: &[Arc<str>]) -> Vec<u8> {
@@ -322,7 +330,7 @@ impl<'a> Segment<&'a str> {
                 && u64::from(row.session) < texts + 1
                 && u64::from(row.name) < texts + 2
                 && u64::from(row.odd) < texts + 1
-                && (usize::from(row.kind) < EventKind::ALL.len() || row.is_deleted())
+                && (usize::from(row.kind) < KINDS.len() || row.is_deleted())
         };
         (rest.is_empty() && segment.rows.iter().all(fits)).then_some(segment)
     }
@@ -335,6 +343,19 @@ pub(super) fn nanos(at: Timestamp) -> i64 {
 
 /// The kind of an event whose body was deleted. It is a bit of [`Sealed::kinds`], too.
 const DELETED: u8 = 31;
+
+/// The kinds by their numbers in files: a new one is added at the end.
+const KINDS: [EventKind; EventKind::ALL.len()] = [
+    EventKind::Message,
+    EventKind::Status,
+    EventKind::Connection,
+    EventKind::Unknown,
+    EventKind::SourceQuiet,
+    EventKind::SourceResumed,
+    EventKind::Sent,
+    EventKind::Change,
+];
+const UNKNOWN: u8 = 3;
 
 /// The event's name is its kind, as is usual.
 const NAME_IS_KIND: u32 = 1;

@@ -49,7 +49,7 @@ fn every_key_is_read() {
 
 #[test]
 fn events_that_offhook_makes_must_be_named() {
-    use EventKind::{Connection, Message, SourceQuiet, Status, Unknown};
+    use EventKind::{Change, Connection, Message, Sent, SourceQuiet, Status, Unknown};
     let table: [(&str, Option<&[EventKind]>); 5] = [
         ("", None),
         ("events = [\"*\"]", None),
@@ -57,7 +57,15 @@ fn events_that_offhook_makes_must_be_named() {
         ("events = [\"source.quiet\"]", Some(&[SourceQuiet])),
         (
             "events = [\"source.quiet\", \"*\"]",
-            Some(&[Message, Status, Connection, Unknown, SourceQuiet]),
+            Some(&[
+                Message,
+                Sent,
+                Change,
+                Status,
+                Connection,
+                Unknown,
+                SourceQuiet,
+            ]),
         ),
     ];
     for (events, kinds) in table {

@@ -141,7 +141,7 @@ const WRONG_KEYS: &[(&str, &str)] = &[
     ),
     (
         "events = [\"call\"]",
-        "found \"call\"; allowed: message, status, connection, unknown, *",
+        "found \"call\"; allowed: message, sent, change, status, connection, unknown, *",
     ),
     (
         "secret = \"whsec_not base64\"",

@@ -160,7 +160,7 @@ fn one_problem_of_each_whole_source() {
     each_has_one_problem([(String::new(), expected)]);
 }
 
-const PROBLEMS: [(&str, &str); 30] = [
+const PROBLEMS: [(&str, &str); 35] = [
     (
         "separator = \",\"",
         "separator: does not belong to scheme = \"x-webhook-signature\"",
@@ -200,8 +200,28 @@ const PROBLEMS: [(&str, &str); 30] = [
     ),
     ("path = \"/\"", "path: found \"/\", expected a path"),
     (
-        "scheme = \"stripe\"",
-        "this version does not know \"stripe\" yet; allowed: x-webhook",
+        "scheme = \"discord\"",
+        "found \"discord\"; allowed: x-webhook",
+    ),
+    (
+        "scheme = \"meta\"",
+        "verify_token: is missing; it is the token",
+    ),
+    (
+        "scheme = \"token\"",
+        "header: is missing; it is the header that carries the secret",
+    ),
+    (
+        "scheme = \"twilio\"",
+        "public_url: is missing; it is the address that Twilio was given",
+    ),
+    (
+        "scheme = \"twilio\"\npublic_url = \"me.example\"",
+        "public_url: found \"me.example\", expected an address",
+    ),
+    (
+        "scheme = \"github\"\nheader = \"X\"",
+        "header: does not belong to scheme = \"github\"",
     ),
     (
         "scheme = \"hmac\"",
@@ -225,8 +245,8 @@ const PROBLEMS: [(&str, &str); 30] = [
         "template: found \"x\": the template must hold {body} exactly once",
     ),
     (
-        "dialect = \"waha\"",
-        "dialect: this version does not know \"waha\" yet; allowed: codeskytz",
+        "dialect = \"whatsapp\"",
+        "dialect: found \"whatsapp\"; allowed: codeskytz, meta, waha, evolution, gowa, telegram, raw",
     ),
     (
         "event_pointer = \"/x\"",

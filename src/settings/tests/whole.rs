@@ -76,9 +76,9 @@ fn every_problem_is_reported() {
         "settings.toml: server.bnd: unknown key, did you mean bind? There are: bind, drain_delay, health_path, keep_alive, max_body, max_connections, max_in_flight, min_body_rate, request_timeout, tls, trusted_proxies, workers",
         "settings.toml: sources[0].name: is missing; it is the source's name in logs and metrics",
         r#"settings.toml: sources[0].secrets: found a text, expected a list: ["env:NAME"], ["file:PATH"] or ["the text itself"]"#,
-        r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, standard-webhooks, hmac"#,
+        r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, standard-webhooks, hmac, github, stripe, slack, meta, waha, gowa, shopify, line, viber, wuzapi, openwa, token, telegram, evolution-jwt, twilio"#,
         r#"settings.toml: handlers[0].use: found "email"; allowed: log, jsonl, exec"#,
-        r#"settings.toml: handlers[0].events[1]: found "mesage"; allowed: message, status, connection, unknown, source.quiet, source.resumed, *"#,
+        r#"settings.toml: handlers[0].events[1]: found "mesage"; allowed: message, sent, change, status, connection, unknown, source.quiet, source.resumed, *"#,
     ];
     let (surplus, found) = problems(text)
         .split_last()

@@ -40,10 +40,10 @@ pub(super) fn claim_at_its_time(
     if !matches!(claimed, Err(Refusal::Expired)) {
         return (claimed, None);
     }
-    let found = scheme.claim_headers().into_iter().find_map(|name| {
-        let sent = unix_time(headers.value(&name).ok()?)?;
-        Some((scheme.claim(headers, sent).ok()?, sent))
-    });
+    let own = scheme.claimed_time(headers).into_iter();
+    let names = scheme.claim_headers().into_iter();
+    let mut times = own.chain(names.filter_map(|name| unix_time(headers.value(&name).ok()?)));
+    let found = times.find_map(|sent| Some((scheme.claim(headers, sent).ok()?, sent)));
     match found {
         Some((claim, sent)) => (Ok(claim), Some(sent)),
         None => (claimed, None),
@@ -80,5 +80,9 @@ impl Headers for LastAsked<'_> {
     fn value(&self, name: &str) -> Result<&[u8], Refusal> {
         *self.1.borrow_mut() = Some(name.to_owned());
         self.0.value(name)
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.0.target()
     }
 }

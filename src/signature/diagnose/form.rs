@@ -62,7 +62,16 @@ impl Form {
                 separator: Some(" ".to_owned()),
                 template: "{header:webhook-id}.{timestamp:webhook-timestamp}.{body}".to_owned(),
             },
-            "hmac" => Self {
+            "stripe" => Self {
+                header,
+                algorithm: Algorithm::Sha256,
+                encoding: Encoding::Hex,
+                prefixes: vec!["v1=".to_owned()],
+                separator: Some(",".to_owned()),
+                template: "t.{body}".to_owned(),
+            },
+            // `hmac` and its presets.
+            _ if !text("template").is_empty() => Self {
                 header,
                 algorithm: named(&Algorithm::ALL, &text("algorithm"))?,
                 encoding: named(&Encoding::ALL, &text("encoding"))?,
@@ -263,15 +272,18 @@ impl Form {
 pub(super) fn expired(scheme: &dyn Scheme, sent: Timestamp, received_at: Timestamp) -> Finding {
     let parameters = scheme.parameters();
     let tolerance = parameters.iter().find(|(key, _)| *key == "tolerance");
-    let tolerance = tolerance.map_or("", |(_, text)| text.as_str());
     let age = received_at.duration_since(sent);
     let side = if age.is_negative() { "after" } else { "before" };
     // Whole seconds, as timestamps are.
     let age = std::time::Duration::from_secs(age.abs().as_secs().unsigned_abs());
     let age = format_duration(age);
-    let why = format!(
-        "its timestamp is {age} {side} the time of receipt; at most {tolerance} are allowed"
-    );
+    let why = match tolerance {
+        Some((_, tolerance)) => format!(
+            "its timestamp is {age} {side} the time of receipt; at most {tolerance} are allowed"
+        ),
+        // It names its own end.
+        None => format!("it was good until {age} {side} the time of receipt"),
+    };
     Finding::new("timestamp", why)
 }
 
@@ -318,6 +330,10 @@ impl Headers for Signed<'_> {
             return Ok(self.signature);
         }
         self.headers.value(name)
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.headers.target()
     }
 }
 

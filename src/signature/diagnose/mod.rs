@@ -11,6 +11,7 @@ mod cause;
 mod claims;
 mod finding;
 mod form;
+mod formless;
 mod json;
 mod others;
 mod suggestion;

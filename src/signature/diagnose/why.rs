@@ -6,7 +6,8 @@ use super::cause::Search;
 use super::claims::{Content, claim_at_its_time};
 use super::finding::{Finding, unexplained};
 use super::form::{self, Candidate, Form};
-use crate::signature::scheme::{Headers, Scheme};
+use super::formless;
+use crate::signature::scheme::{Headers, Refusal, Scheme};
 use crate::signature::secret::{Algorithm, Secret};
 
 /// Says what is wrong with a request's signature, as a source with this scheme and this secret reads it at
@@ -82,8 +83,17 @@ fn findings(
     {
         return findings;
     }
+    if scheme.name() == "stripe"
+        && let Err(refusal @ Refusal::Malformed) = claimed
+    {
+        findings.push(formless::refused(scheme, refusal));
+        return findings;
+    }
     let Some(form) = Form::of(scheme) else {
-        findings.push(unexplained());
+        findings.push(match claimed {
+            Err(refusal) => formless::refused(scheme, refusal),
+            Ok(claim) => formless::mismatch(scheme, headers, &claim, body, secret, received_at),
+        });
         return findings;
     };
     let value = match headers.value(&form.header) {

@@ -1,6 +1,6 @@
 //! A few thousand inputs of the fuzz targets `guard`, `decoding`, `journal` and `index`, always the same ones.
 
-use super::checks::{decoding, guard::Guarded, index, journal};
+use super::checks::{decoding, dialect, guard::Guarded, index, journal, scheme};
 use crate::support::Folder;
 
 /// Pseudo-random inputs, of 300 bytes at most.
@@ -19,6 +19,12 @@ fn inputs(count: usize) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+/// How many inputs; `OFFHOOK_TEST_INPUTS` says so for a longer run.
+fn many(usual: usize) -> usize {
+    let asked = std::env::var("OFFHOOK_TEST_INPUTS");
+    asked.map_or(usual, |asked| asked.parse().unwrap())
+}
+
 #[test]
 fn connections_answer_arbitrary_pieces_as_one() {
     let server = Guarded::start();
@@ -35,6 +41,15 @@ fn arbitrary_bodies_are_decoded_within_limits() {
 }
 
 #[test]
+fn arbitrary_texts_are_events_of_every_dialect() {
+    for input in inputs(2000) {
+        for one in crate::dialects::all() {
+            dialect::check(&*one, &String::from_utf8_lossy(&input));
+        }
+    }
+}
+
+#[test]
 fn arbitrary_files_are_read_or_refused() {
     let folder = Folder::new("arbitrary-files");
     for input in inputs(500) {
@@ -46,5 +61,15 @@ fn arbitrary_files_are_read_or_refused() {
 fn arbitrary_blobs_of_the_index_are_read_or_refused() {
     for input in inputs(4000) {
         index::check(&input);
+    }
+}
+
+#[test]
+fn arbitrary_requests_are_signed_or_refused() {
+    for target in scheme::TARGETS {
+        let schemes = scheme::of(target);
+        for input in inputs(many(500)) {
+            scheme::check(&schemes, &input);
+        }
     }
 }

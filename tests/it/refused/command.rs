@@ -41,7 +41,7 @@ async fn the_command_shows_verifies_and_forgets() {
         "refused: it carries",
         "x-hub-signature-256: sha256=0",
         "This would accept it:",
-        "scheme = \"hmac\"",
+        "scheme = \"github\"",
     ] {
         assert!(ran.printed.contains(words), "{words}: {ran:?}");
     }

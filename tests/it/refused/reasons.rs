@@ -85,6 +85,7 @@ async fn the_reason_is_found() {
     let own = r#"{"event":"message","sessionId":"own","messageId":"1","from":"+1"}"#;
     let github = TestRequest::post("{}").header("X-Hub-Signature-256", &format!("sha256={right}"));
     let stripe = TestRequest::post("{}").header("Stripe-Signature", "t=1,v1=0");
+    let discord = TestRequest::post("{}").header("X-Signature-Ed25519", "00");
     let table = [
         (with("{}", &base64(&right)), 401, "base64", true),
         (with("{}\n", &right), 401, "body-final-line-break", true),
@@ -130,7 +131,8 @@ async fn the_reason_is_found() {
             true,
         ),
         (github, 401, "other-scheme", false),
-        (stripe, 401, "no-scheme", false),
+        (stripe, 401, "other-scheme", false),
+        (discord, 401, "no-scheme", false),
         (TestRequest::post("{}"), 401, "missing", false),
         (
             with("{}", &right).header("X-Webhook-Signature", &right),

@@ -1,0 +1,14 @@
+//! What holds for every dialect and every text.
+
+use offhook::dialect::Dialect;
+
+/// There is an event, not too many, the same with contents, and each can be shown.
+pub fn check(dialect: &dyn Dialect, body: &str) {
+    let events = dialect.events(&body.into());
+    assert!((1..=16_384).contains(&events.len()), "{}", events.len());
+    let hashed = dialect.with_contents(&body.into());
+    assert!(hashed.iter().map(|(event, _)| event).eq(&events));
+    for event in &events {
+        serde_json::to_string(event).expect("a typed event is JSON");
+    }
+}

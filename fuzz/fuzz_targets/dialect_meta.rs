@@ -1,0 +1,11 @@
+//! No text makes the dialect `meta` panic, give no event, or too many.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use offhook::dialect::Meta;
+
+#[path = "../checks/mod.rs"]
+#[allow(dead_code)]
+mod checks;
+
+fuzz_target!(|body: &str| checks::dialect::check(&Meta, body));
