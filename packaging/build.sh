@@ -33,10 +33,17 @@ built=$built/$target/release/offhook
 rm -rf $folder
 mkdir -p $folder/stage/man $folder/stage/completions $folder/image/data
 strip -o $folder/stage/offhook "$built"
+if [[ ${build[1]} == auditable ]]; then
+  readelf -SW $folder/stage/offhook | grep -q '\.dep-v0' || { echo "the list of crates is not in the binary" >&2; exit 1; }
+fi
 $folder/stage/offhook man $folder/stage/man
 for shell in bash zsh fish; do
   $folder/stage/offhook completions $shell >$folder/stage/completions/offhook.$shell
 done
+
+# A command finds the journal wherever it is started.
+sed 's|^path = "data"  *#|path = "/var/lib/offhook/data"  #|' settings.toml >$folder/stage/settings.toml
+grep -q '^path = "/var/lib/offhook/data"' $folder/stage/settings.toml
 
 name=offhook-$version-$machine-linux
 mkdir $folder/"$name"
@@ -45,6 +52,7 @@ cp packaging/offhook.{service,socket} packaging/prometheus/*.yml $folder/"$name"
 tar -C $folder --owner=0 --group=0 --sort=name -czf $folder/"$name".tar.gz "$name"
 
 gzip -9n $folder/stage/man/*.1
+gzip -9nc CHANGELOG.md >$folder/stage/changelog.gz
 cargo deb -p offhook --target "$target" --no-build --no-strip --quiet --output $folder/
 
 cp $folder/stage/offhook $folder/image/

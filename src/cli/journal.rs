@@ -206,7 +206,10 @@ impl Common {
         };
         known.check("journal", &instead)?;
         match known.settings.journal {
-            JournalSettings::Sqlite(sqlite) => Ok(sqlite.path),
+            // Complete, because a relative one is of the folder in which the server was started.
+            JournalSettings::Sqlite(sqlite) => {
+                Ok(std::path::absolute(&sqlite.path).unwrap_or(sqlite.path))
+            }
             JournalSettings::Postgres(_) => Err(Failure::usage(format!(
                 "{}: with journal.engine = \"postgres\" the journal is in the database, which has its own backups; \
                  {consequence}",

@@ -33,9 +33,7 @@ impl Serve {
     pub(super) fn run(self) -> Outcome {
         let system = actix_rt::System::new();
         let outcome = system.block_on(self.serve());
-        // Everything has stopped, and the process ends. Dropping it would wait for a thread that reads a file, where
-        // a file system hangs.
-        std::mem::forget(system);
+        leave(system);
         outcome
     }
 
@@ -67,6 +65,15 @@ impl Serve {
         stopped.map_err(failure)?;
         Ok(Verdict::Yes)
     }
+}
+
+/// Leaves the runtime as it is: everything has stopped, and the process ends. Dropping it would wait for a thread
+/// that reads a file, where a file system hangs.
+fn leave(system: actix_rt::SystemRunner) {
+    // A worker's thread may end after the main thread. If it dropped the last handle, it would wake a task of this
+    // runtime while its thread-locals are destroyed, which panics there and aborts the process.
+    std::mem::forget(actix_rt::System::try_current());
+    std::mem::forget(system);
 }
 
 /// Why the server has not ended in order. A supervisor should start it again after exit status 70.
@@ -244,11 +251,15 @@ const DASHBOARD: &str = if cfg!(feature = "dashboard") {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::process::ExitCode;
+    use std::sync::mpsc;
 
+    use actix_rt::{Arbiter, System};
     use offhook::Timestamp;
     use offhook::settings::{DOCUMENTED_KEY, Settings};
     use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -267,6 +278,47 @@ mod tests {
 
     fn secret(text: impl AsRef<[u8]>) -> Secret {
         Secret::new(text).unwrap()
+    }
+
+    /// Holds up the end of a thread: the thread-local that was used last is the first to be destroyed.
+    struct HeldUp(Option<oneshot::Sender<()>>, mpsc::Receiver<()>);
+
+    impl Drop for HeldUp {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|begun| begun.send(()));
+            let _ = self.1.recv();
+        }
+    }
+
+    thread_local! {
+        static HELD_UP: RefCell<Option<HeldUp>> = const { RefCell::new(None) };
+    }
+
+    /// If it did, this whole process would end.
+    #[test]
+    fn a_worker_that_ends_last_aborts_nothing() {
+        let (end, until) = mpsc::channel();
+        let main = std::thread::spawn(move || {
+            let system = System::new();
+            let worker = system.block_on(async {
+                let worker = Arbiter::new();
+                let (begun, has_begun) = oneshot::channel();
+                let held_up = HeldUp(Some(begun), until);
+                worker.spawn(async {
+                    HELD_UP.set(Some(held_up));
+                    Arbiter::current().stop();
+                });
+                has_begun.await.unwrap();
+                // The system hears that the worker has left.
+                tokio::task::yield_now().await;
+                worker
+            });
+            leave(system);
+            worker
+        });
+        let worker = main.join().unwrap();
+        drop(end);
+        worker.join().unwrap();
     }
 
     #[test]

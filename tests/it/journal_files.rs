@@ -150,4 +150,11 @@ fn what_is_no_journal_is_a_usage_error() {
         assert_eq!(ran.status, 2, "{ran:?}");
     }
     assert!(!folder.0.join("dest").exists());
+    // A relative path is of the folder in which the command runs; the message says which.
+    let file = folder.0.join("settings.toml");
+    std::fs::write(&file, "[journal]\npath = \"nowhere\"\n").unwrap();
+    let ran = run(&["journal", "verify", "--settings", file.to_str().unwrap()]);
+    let place = std::env::current_dir().unwrap().join("nowhere");
+    let said = format!("error: {}: there is no journal", place.display());
+    assert!(ran.status == 2 && ran.said.contains(&said), "{ran:?}");
 }

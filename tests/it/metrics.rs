@@ -271,9 +271,11 @@ async fn the_dashboard_shows_only_what_there_is() {
     let alerts = include_str!("../../packaging/prometheus/offhook-alerts.yml");
     let used = names(&alerts.into());
     assert!(used.len() > 8, "{used:?}");
-    // Without TLS there is no certificate, nothing was refused, and there is no settings file.
+    // Without TLS there is no certificate, nothing was refused, there is no settings file, and no database.
     let absent = [
         "offhook_certificate_ends_seconds",
+        "offhook_journal_lost_total",
+        "offhook_lease_seconds_left",
         "offhook_refused_explained_total",
         "offhook_settings_stale",
     ];

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Builds the packages, and uses each as a user does: see `./test packages`. Every step says how long it took.
+#
+#   run.sh            does nothing where the tools for it cannot be had
+#   run.sh required   fails there
+#   run.sh built      the same, with what packaging/build.sh has built before
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+mode=${1:-}
 work=$PWD/target/packages-test
 offhook=$PWD/target/packages/stage/offhook
 secret=a-secret-of-the-test
@@ -44,9 +49,14 @@ tools() {
 
 skip() { echo "packages: NOT TESTED, NOTHING WAS BUILT: $*" >&2; }
 
+# The first block of this language below a heading of docs/deploy.md, or all of them.
+block() { # heading, language
+  sed -n "/^## $1\$/,/^## /p" docs/deploy.md | sed -n "/^\`\`\`$2\$/,/^\`\`\`\$/p" | sed '/^```/d'
+}
+
 # The profile of a release would take four times as long. What is checked here does not depend on it.
 build() {
-  CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+  [[ $mode == built ]] || CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
     CARGO_PROFILE_RELEASE_DEBUG=0 packaging/build.sh
   if ldd "$offhook" 2>/dev/null | grep -q '=>'; then fail "the binary is not static"; fi
 }
@@ -122,6 +132,7 @@ debian() {
   local root=$work/root deb
   mmdebstrap --quiet --variant=essential --include=init-system-helpers "$(. /etc/os-release && echo "$VERSION_CODENAME")" \
     "$root" >"$work/mmdebstrap.log" 2>&1 || fail "mmdebstrap: $(<"$work/mmdebstrap.log")"
+  mkdir -p "$root/etc/systemd/system/sockets.target.wants"
   contents >"$work/before"
   deb=$(echo target/packages/*.deb)
   cp "$deb" "$root/offhook.deb"
@@ -130,9 +141,16 @@ debian() {
   # As it is installed, it would start.
   in_root offhook check --settings /etc/offhook/settings.toml
   in_root offhook --version
-  settings "$root/etc/offhook/settings.toml" /var/lib/offhook/data
+  sed -i "s/127.0.0.1:500[01]/127.0.0.1:0/; s/your-secret-key/$secret/" "$root/etc/offhook/settings.toml"
   in_root install -d -o 65532 -g 65532 /var/lib/offhook
-  receives debian chroot --userspec=65532:65532 "$root" /usr/bin/offhook serve --settings /etc/offhook/settings.toml
+  as_service() { chroot --userspec=65532:65532 "$root" /usr/bin/offhook serve --settings /etc/offhook/settings.toml; }
+  receives debian as_service
+  in_root offhook journal verify --settings /etc/offhook/settings.toml
+  block 'Back up and restore' sh | sed '/systemctl/d; s/^sudo //' >"$root/restore"
+  in_root sh -e /restore
+  [[ -d $root/var/lib/offhook/data.old ]] || fail "docs/deploy.md restores no backup"
+  receives restored as_service
+  rm -r "$root/restore" "$root/var/backups/offhook-monday"
   # The same again, as an upgrade: changed settings stay.
   in_root dpkg -i --force-confold /offhook.deb
   grep -q $secret "$root/etc/offhook/settings.toml" || fail "an upgrade has replaced the settings"
@@ -140,6 +158,8 @@ debian() {
   [[ ! -e $root/usr/bin/offhook ]] || fail "the program is still there after its removal"
   [[ -e $root/etc/offhook/settings.toml && -e $root/var/lib/offhook/data/journal.db ]] ||
     fail "a removal has taken settings or events with it"
+  # As `systemctl enable` leaves it.
+  ln -s /lib/systemd/system/offhook.socket "$root/etc/systemd/system/sockets.target.wants/"
   in_root dpkg -P offhook
   rm "$root/offhook.deb"
   contents | diff "$work/before" - || fail "a purge leaves files behind"
@@ -157,8 +177,7 @@ image() {
   shown=$(images inspect --format '{{.Docker.Config.User}} {{.Docker.Config.Healthcheck.Test}}' "$container")
   [[ $shown == '65532:65532 [CMD /usr/bin/offhook health '* ]] || fail "the image's user or health check: $shown"
   # The settings of docs/deploy.md, with other ports.
-  sed -n '/^## In a container/,/^## /p' docs/deploy.md | sed -n '/^```toml$/,/^```$/p' | sed '/^```/d' |
-    sed 's/0.0.0.0:5000/0.0.0.0:0/' >"$settings"
+  block 'In a container' toml | sed 's/0.0.0.0:5000/0.0.0.0:0/' >"$settings"
   printf %s $secret >"$work/image.secret"
   chmod 644 "$settings" "$work/image.secret"
   admin=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -192,7 +211,7 @@ alerts() {
 rm -rf "$work"
 mkdir -p "$work"
 timed "alert rules" alerts
-timed "tools" tools || exit 0
+tools || { [[ ! $mode ]]; exit; }
 timed "release build" build
 timed "archive" archive
 timed "lintian" lint
