@@ -54,7 +54,7 @@ pub(super) async fn show(state: State, query: web::Query<StatsQuery>) -> Answer 
     let consumers = consumers.map(|(name, [delivered, failed, dead, mut lag])| {
         // The step that runs shows what is known now.
         if let (Some(last), Some(now)) = (lag.last_mut(), lags.get(&name)) {
-            *last = u32::try_from(*now).ok().max(*last);
+            *last = u32::try_from(*now).ok();
         }
         json!({
             "name": name,
