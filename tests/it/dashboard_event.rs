@@ -184,7 +184,7 @@ async fn a_changed_subscription_still_says_why_it_fails() {
     assert_eq!(after["state"], "failing", "{after}");
     let reason = after["failing_reason"].as_str().unwrap();
     assert!(reason.contains("500 Internal Server Error"), "{after}");
-    assert!(after["failures"].as_array().unwrap().len() >= 1, "{after}");
+    assert!(after["failures"][0].is_object(), "{after}");
 
     // Nothing is tried before it is resumed.
     until(&server, path, |one| one["failures"][0]["attempt"] == 2).await;

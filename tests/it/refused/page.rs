@@ -104,10 +104,10 @@ async fn buttons_do_what_the_page_shows() {
     assert_eq!((status, &answer["looked_at"]), (200, &json!(3)));
     let forgotten =
         async |path: &str| it.ask("DELETE", path, &json!({})).await.1["forgotten"].take();
-    assert_eq!(forgotten("/api/refused?source=hub").await, 3);
+    assert_eq!(forgotten("/api/refused?source=hub").await, 4);
     let shown = page(&it, "?source=hub").await;
     assert!(shown.contains("Nothing that matches is kept."), "{shown}");
-    assert_eq!(forgotten("/api/refused").await, 3);
+    assert_eq!(forgotten("/api/refused").await, 2);
     assert!(page(&it, "").await.contains(none));
     it.0.server.stop().await;
 }
