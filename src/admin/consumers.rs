@@ -13,10 +13,11 @@ use super::event::peer;
 use super::request::run_to_end;
 use super::role::Role;
 use super::state::{AdminState, State};
-use crate::dispatch::{ConsumerControls, HeldUp, RecentFailure, events_of, find, outlined};
+use crate::dispatch::{ConsumerControls, HeldUp, events_of, find, outlined};
 use crate::engine::{Backlog, Pipeline};
 use crate::journal::{Part, Position, Record, Unavailable};
 use crate::relay::RegisteredSubscription;
+use crate::telemetry::RecentFailure;
 use crate::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Event, EventId, HandlerOptions, Timestamp};
 
 /// `GET /api/consumers`
@@ -65,8 +66,17 @@ pub(super) async fn one(state: &AdminState, role: Role, name: &str) -> Result<Va
     let missing = match state.consumer(name) {
         Ok(consumer) => match show(pipeline, &consumer).await? {
             Some(mut shown) => {
-                let held_up = consumer.held_up(MOST_HELD_UP).await;
+                let mut held_up = consumer.held_up(MOST_HELD_UP).await;
+                if shown["state"] == "paused" || shown["state"] == "suspended" {
+                    // Nothing is tried before it is resumed.
+                    let (conversations, sessions) =
+                        (&mut held_up.conversations, &mut held_up.sessions);
+                    conversations.iter_mut().for_each(|(_, next)| *next = None);
+                    sessions.iter_mut().for_each(|(_, next)| *next = None);
+                }
                 add_held_up(&mut shown, pipeline, role, held_up).await?;
+                let failures = state.metrics.stats().failures(name);
+                shown["failures"] = failures.iter().map(failure).collect();
                 return Ok(shown);
             }
             None => ApiError::has_ended(name),
@@ -79,7 +89,7 @@ pub(super) async fn one(state: &AdminState, role: Role, name: &str) -> Result<Va
     Ok(show_idle(&entry, backlog))
 }
 
-/// Adds the options, the newest failures, and the conversations and sessions that are held up.
+/// Adds the options, and the conversations and sessions that are held up.
 async fn add_held_up(
     shown: &mut Value,
     pipeline: &Pipeline,
@@ -110,7 +120,6 @@ async fn add_held_up(
         shown["more_in_journal"] = one.more.into();
         sessions.push(shown);
     }
-    shown["failures"] = held_up.failures.iter().map(failure).collect();
     shown["options"] = held_up.options.as_ref().map(options).into();
     shown["held_up"] = conversations.into();
     shown["sessions"] = sessions.into();

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
@@ -131,23 +131,36 @@ pub(super) struct Which {
 pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
     let which: Which = json_body(&body)?;
     let (matched, by_consumer) = select(&state, &which).await?;
+    let left_out = left_out(&state, &by_consumer);
     if which.dry_run {
-        return Ok(counts("replayed", matched, &by_consumer));
+        return Ok(counts("replayed", matched, &by_consumer, &left_out));
     }
-    let (id, asked) = (Uuid::now_v7(), ReplayRequest::default());
-    let (mut count, mut left_out, mut shares) = (0, Vec::new(), Vec::new());
+    let (mut count, mut shares) = (0, Vec::new());
     for (name, events) in by_consumer {
-        // The dead letters of a consumer that no longer exists, or does not run, stay.
-        if let Err(error) = state.consumer(&name) {
-            let reason = error.to_string();
-            left_out.push(json!({ "consumer": name, "events": events.len(), "reason": reason }));
-            continue;
+        if !left_out.iter().any(|left| left["consumer"] == *name) {
+            count += events.len();
+            shares.push((name, events.into()));
         }
-        count += events.len();
-        shares.push((name, events.into()));
     }
+    let (id, asked) = (
+        Uuid::now_v7(),
+        ReplayRequest {
+            session: which.session,
+            ids: Some(count as u64),
+            ..ReplayRequest::default()
+        },
+    );
     hand_over(&state, id, asked, shares).await?;
     Ok(taken(id, matched, count, &left_out))
+}
+
+/// The consumers that cannot get their events: the dead letters of one that no longer exists, or does not run, stay.
+pub(super) fn left_out(state: &AdminState, by_consumer: &ByConsumer) -> Vec<Value> {
+    let stay = by_consumer.iter().filter_map(|(name, events)| {
+        let reason = state.consumer(name).err()?.to_string();
+        Some(json!({ "consumer": name, "events": events.len(), "reason": reason }))
+    });
+    stay.collect()
 }
 
 /// `DELETE /api/dead`: forgets many. The events stay.
@@ -155,7 +168,7 @@ pub(super) async fn delete_many(state: State, body: web::Bytes) -> Answer {
     let which: Which = json_body(&body)?;
     let (matched, by_consumer) = select(&state, &which).await?;
     if which.dry_run {
-        return Ok(counts("deleted", matched, &by_consumer));
+        return Ok(counts("deleted", matched, &by_consumer, &[]));
     }
     if which.expected.is_none() {
         let text =
@@ -177,12 +190,21 @@ pub(super) async fn delete_many(state: State, body: web::Bytes) -> Answer {
 }
 
 /// The answer to a dry run.
-fn counts(what: &str, matched: usize, by_consumer: &ByConsumer) -> HttpResponse {
+fn counts(
+    what: &str,
+    matched: usize,
+    by_consumer: &ByConsumer,
+    left_out: &[Value],
+) -> HttpResponse {
     let by_consumer = by_consumer.iter();
     let by_consumer =
         by_consumer.map(|(name, events)| json!({ "name": name, "events": events.len() }));
     let by_consumer: Vec<_> = by_consumer.collect();
-    HttpResponse::Ok().json(json!({ "matched": matched, what: 0, "by_consumer": by_consumer }))
+    let mut answer = json!({ "matched": matched, what: 0, "by_consumer": by_consumer });
+    if !left_out.is_empty() {
+        answer["left_out"] = left_out.into();
+    }
+    HttpResponse::Ok().json(answer)
 }
 
 /// A misspelt name has no dead letters, nor has a consumer that never gave up. Only the first is an error.

@@ -61,6 +61,12 @@ impl ApiError {
         }
     }
 
+    /// Whether what is asked for makes no sense.
+    #[cfg(feature = "dashboard")]
+    pub(super) fn is_bad_request(&self) -> bool {
+        self.status == StatusCode::BAD_REQUEST
+    }
+
     #[cfg(test)]
     pub(super) fn code(&self) -> &'static str {
         self.code
@@ -139,6 +145,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", text)
     }
 
+    /// There is no source with this name.
+    pub(super) fn no_source(name: &str, names: &[String]) -> Self {
+        let names = names.join(", ");
+        Self::not_found(format!("there is no source {name:?}; there are: {names}"))
+    }
+
     /// The consumer cannot be asked now.
     pub(super) fn restarting(consumer: &str) -> Self {
         Self::unavailable(format!(
@@ -175,14 +187,14 @@ impl ApiError {
 
     /// What was shown is not what would be done.
     pub(super) fn plan_changed(why: impl Display) -> Self {
-        let text = format!("{why}; nothing was done: look again what would be (dry_run)");
+        let text = format!("{why}; nothing was done, so look again at what would be done");
         Self::conflict("plan_changed", text)
     }
 
     /// The plan was shown too long ago, or many others were since.
     pub(super) fn plan_expired(id: Uuid) -> Self {
         let text = format!(
-            "plan {id} is not known, or too old; nothing was done: ask for a new one (dry_run)"
+            "plan {id} is not known, or too old; nothing was done, so look again at what would be done"
         );
         Self::conflict("plan_expired", text)
     }
@@ -190,7 +202,7 @@ impl ApiError {
     /// A plan is good once.
     pub(super) fn plan_used(id: Uuid) -> Self {
         let text = format!(
-            "plan {id} was used already, so nothing was done now; /api/replays has its replay"
+            "plan {id} was used already, so nothing was done now; `offhook replays` shows its replay"
         );
         Self::conflict("plan_used", text)
     }

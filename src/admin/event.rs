@@ -138,6 +138,7 @@ pub(super) async fn details(
             let at = given_up_at(consumer, letter, &attempts);
             Step::of_consumer("dead", at, consumer, letter.attempts, &letter.reason)
         }));
+        timeline.sort_by_key(|step| step.at);
     }
     let state = states.of(&event);
     Ok(FoundEvent::Kept(Box::new(EventDetails {

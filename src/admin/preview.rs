@@ -59,7 +59,7 @@ impl Preview {
         consumers: &[ConsumerControls],
         events: &Arc<[Position]>,
     ) -> Result<Self, ApiError> {
-        let journal = state.pipeline()?.journal();
+        let (journal, begun) = (state.pipeline()?.journal(), state.clock.monotonic());
         let open = open(consumers, events).await?;
         let names: BTreeSet<&str> = consumers.iter().map(ConsumerControls::name).collect();
         let listed = consumers.iter().take(MOST_LISTED);
@@ -73,6 +73,11 @@ impl Preview {
         let (mut counts, mut last) = (Counts::of_sessions(options), None);
         let mut preview = Self::default();
         for some in events.chunks(BATCH) {
+            if state.clock.monotonic() - begun > LONGEST_COUNT {
+                let text =
+                    "the preview takes too long; ask for a shorter time, or for one consumer";
+                return Err(ApiError::unavailable(text));
+            }
             let mut letters = journal.dead_letters_of(some).await?;
             letters.retain(|(name, _)| names.contains(&**name));
             let letters = letters.iter().map(|(_, letter)| letter.position);
@@ -233,6 +238,9 @@ async fn conversations(state: &AdminState, events: &[Position]) -> Result<Option
 
 /// So many consumers are asked together.
 const AT_ONCE: usize = 16;
+
+/// So long events are counted: an answer takes 30 s at most.
+const LONGEST_COUNT: Duration = Duration::from_secs(20);
 
 /// How many events are looked up together.
 const BATCH: usize = 2000;

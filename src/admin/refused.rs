@@ -154,6 +154,7 @@ pub(super) async fn verify_many(state: State, http: HttpRequest, body: web::Byte
         recovered
     });
     let recovered = recovered.await?;
+    check_source(&state, source.as_deref(), recovered.len())?;
     let counts = Counts::of(&recovered);
     let mut answer = json!({
         "looked_at": recovered.len(),
@@ -225,14 +226,23 @@ pub(super) struct ForgetQuery {
 }
 
 /// `DELETE /api/refused`
-pub(super) async fn forget(state: State, query: web::Query<ForgetQuery>) -> HttpResponse {
+pub(super) async fn forget(state: State, query: web::Query<ForgetQuery>) -> Answer {
     let refused = state.ingress.refused();
     refused.settle().await;
     let forgotten = refused.forget(query.source.as_deref());
+    check_source(&state, query.source.as_deref(), forgotten)?;
     if forgotten > 0 {
         log::info!(actor = "administrator"; "an administrator has had refused requests forgotten: {forgotten}");
     }
-    HttpResponse::Ok().json(json!({ "forgotten": forgotten }))
+    Ok(HttpResponse::Ok().json(json!({ "forgotten": forgotten })))
+}
+
+/// A misspelt name has no requests. One that was removed may have some.
+fn check_source(state: &AdminState, name: Option<&str>, found: usize) -> Result<(), ApiError> {
+    match name.filter(|_| found == 0) {
+        Some(name) => state.check_source(name),
+        None => Ok(()),
+    }
 }
 
 /// The request with this id, or the only one whose id begins so.

@@ -29,6 +29,9 @@ pub(super) struct ReplayRequest {
     pub(super) ids: Option<Vec<String>>,
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
+    /// Everything that is kept, where nothing else says which events.
+    #[serde(default)]
+    pub(super) all: bool,
     #[serde(default)]
     pub(super) dry_run: bool,
     /// Events a second. By default there is no limit.
@@ -46,6 +49,7 @@ pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
         if request.dry_run {
             return Ok(HttpResponse::Ok().json(shown(&state, &request).await?));
         }
+        request.check_chosen()?;
         let chosen = Chosen::find(&state, request.plan(head(&state)?)?).await?;
         chosen.check_number(request.expected)?;
         chosen.check_running(&state)?;
@@ -117,6 +121,25 @@ impl ReplayRequest {
             expected,
             ..Self::default()
         }
+    }
+
+    /// Everything to everyone is not done by a mistake.
+    fn check_chosen(&self) -> Result<(), ApiError> {
+        let chosen = [
+            &self.consumer,
+            &self.session,
+            &self.event,
+            &self.from,
+            &self.to,
+        ];
+        let is_chosen = chosen.into_iter().any(Option::is_some) || self.ids.is_some();
+        if is_chosen || self.all || self.expected.is_some() {
+            return Ok(());
+        }
+        Err(ApiError::bad_request(
+            "which events? Give consumer, session, event, ids, from or to, or \"all\": true for everything that is \
+             kept; a dry run (dry_run) only says how many there are",
+        ))
     }
 
     fn plan(&self, up_to: Seq) -> Result<Plan, ApiError> {

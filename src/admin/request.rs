@@ -1,8 +1,10 @@
 //! What a request to the admin API says: its body, ids, times and limits.
 
+use actix_web::error::QueryPayloadError;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use actix_web::web::Query;
 use serde::de::DeserializeOwned;
+use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::error::ApiError;
@@ -55,8 +57,9 @@ pub(super) fn body_or_query<T: DeserializeOwned>(query: &str, body: &[u8]) -> Re
         ("", _) => json_body(body),
         (_, []) => {
             let read = Query::<T>::from_query(query);
-            let read = read.map_err(|error| ApiError::bad_request(format!("the query: {error}")));
-            Ok(read?.into_inner())
+            Ok(read
+                .map_err(|error| wrong_query(query, &error))?
+                .into_inner())
         }
         _ => {
             let text = "expected the fields in the body or in the query, not in both";
@@ -64,6 +67,39 @@ pub(super) fn body_or_query<T: DeserializeOwned>(query: &str, body: &[u8]) -> Re
         }
     }
 }
+
+/// A query that cannot be read. serde does not say of which parameter its error is.
+pub(super) fn wrong_query(query: &str, problem: &QueryPayloadError) -> ApiError {
+    let text = match problem {
+        QueryPayloadError::Deserialize(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    let is_typed = |key: &str, value: &str| {
+        TYPED.contains(&key) && value.parse::<u64>().is_err() && value.parse::<bool>().is_err()
+    };
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let wrong = pairs.find(|(key, value)| {
+        text.starts_with(&format!("unknown variant `{value}`")) || is_typed(key, value)
+    });
+    ApiError::bad_request(match wrong {
+        Some((key, value)) if !text.starts_with("unknown field") => {
+            format!("{key}: found {value:?}: {text}")
+        }
+        _ => format!("the query: {text}"),
+    })
+}
+
+/// The parameters that are numbers, or true or false.
+const TYPED: [&str; 8] = [
+    "limit",
+    "status",
+    "explained",
+    "after",
+    "rate",
+    "all",
+    "dry_run",
+    "strict",
+];
 
 /// The time in the field `key`.
 pub(super) fn time(key: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
@@ -200,6 +236,44 @@ mod tests {
             r#"{"rate":-1}"#,
         ] {
             assert_eq!(code(other).0, "bad_request", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Word {
+            Dead,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only read")]
+        struct Asked {
+            session: Option<String>,
+            limit: Option<usize>,
+            state: Option<Word>,
+            explained: Option<bool>,
+        }
+        for (query, expected) in [
+            ("session=x&limit=abc", "limit: found \"abc\": invalid digit"),
+            ("limit=-1", "limit: found \"-1\": invalid digit"),
+            (
+                "state=foo&limit=1",
+                "state: found \"foo\": unknown variant `foo`, expected `dead`",
+            ),
+            (
+                "session=a&explained=maybe",
+                "explained: found \"maybe\": provided string",
+            ),
+            (
+                "sesion=a&limit=1",
+                "the query: unknown field `sesion`, expected",
+            ),
+        ] {
+            let error = Query::<Asked>::from_query(query).unwrap_err();
+            let text = wrong_query(query, &error).to_string();
+            assert!(text.starts_with(expected), "{query}: {text}");
         }
     }
 

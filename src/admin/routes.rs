@@ -12,6 +12,7 @@ use actix_web::{
 use super::access::check_access;
 use super::error::ApiError;
 use super::headers::protect;
+use super::request::wrong_query;
 use super::state::AdminState;
 #[cfg(feature = "dashboard")]
 use super::ui;
@@ -57,7 +58,7 @@ pub(crate) fn mount(state: web::Data<AdminState>, app: &mut web::ServiceConfig) 
 
 fn queries() -> web::QueryConfig {
     web::QueryConfig::default()
-        .error_handler(|problem, _| ApiError::bad_request(problem.to_string()).into())
+        .error_handler(|problem, request| wrong_query(request.query_string(), &problem).into())
 }
 
 #[cfg(not(feature = "dashboard"))]

@@ -163,6 +163,15 @@ impl AdminState {
         })
     }
 
+    /// Fails if there is no source with this name.
+    pub(super) fn check_source(&self, name: &str) -> Result<(), ApiError> {
+        let names = self.ingress.names();
+        match names.iter().any(|known| known == name) {
+            true => Ok(()),
+            false => Err(ApiError::no_source(name, &names)),
+        }
+    }
+
     /// Fails if there is no consumer with this name, and no subscription that is to have none now.
     pub(super) fn check_consumer(&self, name: &str) -> Result<(), ApiError> {
         if self.idle(name).is_some() {

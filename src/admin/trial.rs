@@ -45,8 +45,10 @@ pub(super) async fn source(state: State, body: web::Bytes) -> Answer {
             ApiError::not_found("there is no source; add one to [[sources]] of the settings")
         })?,
     };
-    if !names.contains(&source) {
-        return Err(no_source(&source, &names));
+    state.check_source(&source)?;
+    if request.session.as_deref() == Some("") {
+        let text = "session is empty; leave it out for offhook-test";
+        return Err(ApiError::bad_request(text));
     }
     let session = request.session.unwrap_or_else(|| SESSION.to_owned());
     let kind = kind(request.event)?;
@@ -92,13 +94,8 @@ fn not_tested(source: &str, why: NotTested) -> ApiError {
         NotTested::TooLong(most) => {
             ApiError::bad_request(format!("the body is longer than max_body, {most} bytes"))
         }
-        NotTested::NoSource(names) => no_source(source, &names),
+        NotTested::NoSource(names) => ApiError::no_source(source, &names),
     }
-}
-
-fn no_source(name: &str, names: &[String]) -> ApiError {
-    let names = names.join(", ");
-    ApiError::not_found(format!("there is no source {name:?}; there are: {names}"))
 }
 
 fn kind(text: Option<String>) -> Result<EventKind, ApiError> {
@@ -189,6 +186,8 @@ struct Shown {
     delivered: bool,
     /// What an attempt would have said.
     verdict: String,
+    /// What that would be for an event.
+    meaning: &'static str,
     status: Option<u16>,
     took_ms: u64,
     /// The addresses that were judged, and how long that took.
@@ -204,6 +203,12 @@ impl Shown {
         let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
             delivered: posted.verdict.is_ok(),
+            meaning: match (posted.verdict.is_ok(), posted.status) {
+                (true, _) => "an event would be delivered",
+                (_, Some(410)) => "an event would be a dead letter, and the subscription would end",
+                _ if posted.is_final => "an event would be a dead letter",
+                _ => "an event would be tried again",
+            },
             verdict: posted
                 .verdict
                 .err()

@@ -52,7 +52,7 @@ pub(super) struct Replay {
 
     /// Everything that is kept
     #[arg(long)]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     all: bool,
 
     /// Only say what would be done: how many events, how large, to which consumers. With --json that is a plan

@@ -27,6 +27,8 @@ pub(crate) struct Consumer {
     pub(super) options: HandlerOptions,
     pub(super) metrics: ConsumerMetrics,
     clock: Arc<dyn Clock>,
+    /// How much longer than its timeout an attempt may take.
+    grace: Duration,
 }
 
 impl Consumer {
@@ -44,7 +46,13 @@ impl Consumer {
             options,
             metrics,
             clock,
+            grace: Duration::ZERO,
         }
+    }
+
+    /// For a handler that keeps to the timeout itself, and says more about it.
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// The consumer's name: `handler:` and the name of the handler.
@@ -118,6 +126,7 @@ impl Consumer {
     /// first failure ends the attempt.
     async fn hand_over(&self, events: &[&Event], delivery: &Delivery) -> Outcome {
         let timeout = self.options.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = timeout.saturating_add(self.grace);
         // An async block, because a handler can also panic before it returns its future.
         let work = async { self.handler.deliver(events, delivery).await };
         // After a panic only the handler itself can see its half-changed state; a handler that panics

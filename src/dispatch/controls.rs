@@ -13,7 +13,6 @@ use super::elsewhere::{Elsewhere, states};
 use super::options::HandlerOptions;
 use super::records::find;
 use super::replay::{Replay, ReplayRequest};
-use super::runner::{MOST_FAILURES, RecentFailure};
 use super::saved::Saved as SavedProgress;
 use super::schedule::{Holding, HoldingSession};
 use super::status::{ConsumerStatus, EventStates};
@@ -90,8 +89,6 @@ pub(crate) struct HeldUp {
     pub(crate) conversations: Vec<(Holding, Option<Timestamp>)>,
     /// Those with the most waiting events first.
     pub(crate) sessions: Vec<(HoldingSession, Option<Timestamp>)>,
-    /// The newest failed attempts, newest first.
-    pub(crate) failures: Vec<RecentFailure>,
     /// How the consumer wants its events, if it could be asked.
     pub(crate) options: Option<HandlerOptions>,
 }
@@ -105,8 +102,6 @@ impl HeldUp {
         self.sessions
             .sort_unstable_by_key(|(one, _)| (Reverse(one.waiting), one.position));
         self.sessions.truncate(most);
-        self.failures.sort_by_key(|one| Reverse(one.at));
-        self.failures.truncate(MOST_FAILURES);
     }
 }
 
@@ -226,7 +221,6 @@ impl ConsumerControls {
         for share in self.ask_all(|answer| Command::HeldUp(most, answer)).await {
             all.conversations.extend(share.conversations);
             all.sessions.extend(share.sessions);
-            all.failures.extend(share.failures);
             all.options = all.options.or(share.options);
         }
         all.keep(most);

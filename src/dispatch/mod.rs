@@ -40,7 +40,7 @@ pub(crate) use large::LargeBodies;
 pub(crate) use obeying::deleted_by;
 pub(crate) use records::{events_of, find, outlined};
 pub(crate) use replay::ReplayRequest;
-pub(crate) use runner::{DispatchTuning, Ending, RecentFailure, Runner, RunnerContext};
+pub(crate) use runner::{DispatchTuning, Ending, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 pub(crate) use saved::ProgressShapes;

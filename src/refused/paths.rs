@@ -48,7 +48,7 @@ pub(super) fn misdirected(path: &str, known: &[KnownSource]) -> Finding {
     let shown = shown_path(path);
     match nearest(without_slash, known) {
         Some(near) => {
-            let why = format!("no source has the path {shown}; did you mean `{near}`?");
+            let why = format!("no source has the path {shown}; did you mean {near}?");
             Finding::new("path-near", why)
         }
         None => Finding::new("path-unknown", format!("no source has the path {shown}")),
@@ -135,7 +135,8 @@ mod tests {
         ];
         let found = |path: &str| {
             let finding = misdirected(path, &sources);
-            let near = finding.why.split('`').nth(1).map(str::to_owned);
+            let near = finding.why.split("did you mean ").nth(1);
+            let near = near.map(|near| near.trim_end_matches('?').to_owned());
             (finding.reason, near)
         };
         let near = |path: &str| ("path-near", Some(path.to_owned()));

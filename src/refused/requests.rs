@@ -183,13 +183,13 @@ impl RefusedRequests {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many are kept of sources; what came to other paths is left out.
+    /// How many are kept of sources; what came to other paths, or with another method, is left out.
     #[cfg(feature = "dashboard")]
     pub(crate) fn count_of_sources(&self) -> usize {
         let pool = self.shared.pool();
         let which = Selection::default();
         let all = pool.selected(&which);
-        all.filter(|entry| entry.kept.source.is_some()).count()
+        all.filter(|entry| !entry.kept.is_misdirected()).count()
     }
 
     /// All that is known of one.

@@ -104,7 +104,7 @@ impl Shown {
 #[derive(Debug, Serialize)]
 pub(crate) struct Group {
     source: Option<String>,
-    reason: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
     /// Of the newest.
     why: Option<String>,
     pub(crate) explained: bool,

@@ -125,7 +125,10 @@ impl RelayClient {
             let said = drain(body, left, TEST_KEPT).await;
             answer.said = refusal::text(said, &target.hidden(uri, &signatures));
             let judged = answer::judge(target, uri, &head, &self.give_up_on, || self.clock.now());
-            judged.map_err(|error| error.to_string())
+            judged.map_err(|error| {
+                answer.is_final = error.is_reject();
+                error.to_string()
+            })
         };
         answer.verdict = sent.await;
         answer.took = spent();
@@ -172,6 +175,8 @@ pub(super) struct TestAnswer {
     pub(super) said: Option<String>,
     /// Why an attempt would fail.
     pub(super) verdict: Result<(), String>,
+    /// Whether it would not be made again.
+    pub(super) is_final: bool,
 }
 
 impl Default for TestAnswer {
@@ -182,6 +187,7 @@ impl Default for TestAnswer {
             took: Duration::ZERO,
             said: None,
             verdict: Ok(()),
+            is_final: false,
         }
     }
 }

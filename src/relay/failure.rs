@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::{io, iter};
 
 use hyper_util::client::legacy;
+use rustls::InvalidMessage;
 
 use super::answer::{LONGEST_HEAD, MOST_HEADERS};
 use super::guard::RejectedAddress;
@@ -72,7 +73,12 @@ fn known(cause: &(dyn Error + 'static)) -> Option<String> {
         return Some(rejected.to_string());
     }
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-        return Some(format!("TLS: {error}"));
+        return Some(match error {
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                "TLS: the answer is no TLS; does the port want http://?".to_owned()
+            }
+            error => format!("TLS: {error}"),
+        });
     }
     // `is_parse_too_large` is only there for servers.
     let hyper = cause.downcast_ref::<hyper::Error>();
@@ -81,6 +87,9 @@ fn known(cause: &(dyn Error + 'static)) -> Option<String> {
             "the answer's head has more than {MOST_HEADERS} headers or {} KiB",
             LONGEST_HEAD / 1024
         ));
+    }
+    if hyper.is_some_and(hyper::Error::is_parse) {
+        return Some(format!("the answer is no HTTP: {cause}"));
     }
     let io = cause.downcast_ref::<io::Error>()?;
     match io.get_ref() {
@@ -91,3 +100,16 @@ fn known(cause: &(dyn Error + 'static)) -> Option<String> {
 
 /// How hyper says that a head is too large.
 const TOO_LARGE: &str = "message head is too large";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_without_tls_is_told() {
+        let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        assert!(innermost(&plain).ends_with("does the port want http://?"));
+        let other = rustls::Error::DecryptError;
+        assert!(innermost(&other).starts_with("TLS: "));
+    }
+}

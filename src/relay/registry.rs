@@ -243,6 +243,7 @@ impl Registry {
             &self.metrics,
             clock,
         )
+        .with_grace(TIMEOUT_MARGIN)
     }
 
     /// What the consumer of this subscription calls when the subscriber has answered 410.
@@ -377,7 +378,7 @@ impl Live {
         let subscription = &entry.subscription;
         let mut options = entry.defined.clone().unwrap_or_default();
         let timeout = options.timeout.unwrap_or(self.settings.options.timeout);
-        options.timeout = Some(timeout.saturating_add(TIMEOUT_MARGIN));
+        options.timeout = Some(timeout);
         options = options
             .sessions([subscription.key.session()])
             .or(&self.dispatch);

@@ -1,6 +1,7 @@
 //! Loads [`Settings`] from the settings file and the environment.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -98,7 +99,7 @@ impl Settings {
             .add_source(File::from_str(text, FileFormat::Toml))
             .add_source(overrides)
             .build()
-            .map_err(|error| Problems::at(shown, parse_error(&error)))?;
+            .map_err(|error| Problems::at(shown, parse_error(&error, text)))?;
         let root = Spot::new(&merged.cache.kind, String::new(), &notes);
         root.table(|table| self.fill(table));
         notes.end_reading();
@@ -123,7 +124,7 @@ fn unreadable(shown: &str, error: &io::Error) -> Problems {
 }
 
 /// The parser's error on one line, without the quoted line of the file, which may hold a secret.
-fn parse_error(error: &ConfigError) -> String {
+fn parse_error(error: &ConfigError, text: &str) -> String {
     let words = match error {
         ConfigError::FileParse { cause, .. } => format!("not TOML: {cause}"),
         other => other.to_string(),
@@ -134,7 +135,44 @@ fn parse_error(error: &ConfigError) -> String {
     };
     let lines = words.lines().map(str::trim_end);
     let told = lines.filter(|line| !line.is_empty() && !quoted(line));
-    told.collect::<Vec<_>>().join(": ")
+    let mut told = told.collect::<Vec<_>>().join(": ");
+    // The parser goes on behind a text without its end, and finds fault with a line that is right.
+    if let Some(line) = line_of_open_quote(text) {
+        let _ = write!(told, "; in line {line} a quote is opened and not closed");
+    }
+    told
+}
+
+/// The first line in which a text of one line does not end, counted from 1.
+fn line_of_open_quote(text: &str) -> Option<usize> {
+    let mut rest = text;
+    loop {
+        rest = &rest[rest.find(['"', '\'', '#'])?..];
+        let quotes = ["#", "\"\"\"", "'''", "\"", "'"];
+        let quotes = quotes.into_iter().find(|quotes| rest.starts_with(quotes))?;
+        let inner = &rest[quotes.len()..];
+        let line = inner.lines().next().unwrap_or_default();
+        rest = match quotes.len() {
+            1 if quotes == "#" => &inner[line.len()..],
+            1 => match behind(line, quotes) {
+                Some(after) => &inner[line.len() - after.len()..],
+                None => return Some(text[..text.len() - rest.len()].matches('\n').count() + 1),
+            },
+            _ => behind(inner, quotes)?,
+        };
+    }
+}
+
+/// What is behind the quotes that end a text.
+fn behind<'a>(text: &'a str, quotes: &str) -> Option<&'a str> {
+    let is_escaped = |at: usize| {
+        let before = text.as_bytes()[..at].iter().rev();
+        let slashes = before.take_while(|byte| **byte == b'\\').count();
+        quotes.starts_with('"') && slashes % 2 == 1
+    };
+    let mut found = text.match_indices(quotes);
+    let (at, _) = found.find(|(at, _)| !is_escaped(*at))?;
+    Some(&text[at + quotes.len()..])
 }
 
 /// The overrides as a source for `config`: `OFFHOOK__SERVER__BIND` sets `bind` in `[server]`. Notes

@@ -55,3 +55,25 @@ fn with_source_each_has_one_problem(table: &[(&str, &'static str)]) {
             .map(|(more, expected)| (with_source(more), *expected)),
     );
 }
+
+/// The parser finds fault with a line further on, which is right.
+#[test]
+fn a_missing_quote_is_named() {
+    let open = "[server]\nkeep_alive = \"75s\" # \"\n[[sources]]\nname = \"s\"\nsecrets = [\"a \\\" hidden\", \"hidden]\n\n[journal]\npath = \"x\"\n";
+    let found = problems(open);
+    assert!(
+        found[0].ends_with("; in line 5 a quote is opened and not closed"),
+        "{found:?}"
+    );
+    assert!(!found[0].contains("hidden"), "{found:?}");
+    // Other mistakes have no quote to blame.
+    for odd in [
+        "a = \"\"\"\n\" #\n\"\"\"\nb = '\"'\nc = \"#'\"\nd = [1, 2\n[x]",
+        "a = \"\" \"\"",
+        "a = 'it' # it's\nb =",
+    ] {
+        let found = problems(odd);
+        assert!(found[0].contains("not TOML"), "{odd}: {found:?}");
+        assert!(!found[0].contains("a quote"), "{odd}: {found:?}");
+    }
+}

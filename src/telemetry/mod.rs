@@ -6,6 +6,7 @@ mod log_settings;
 pub mod logging;
 mod metrics;
 mod news;
+mod recent;
 mod stats;
 mod throttle;
 mod viewing;
@@ -18,6 +19,7 @@ pub(crate) use metrics::{
     QuietMetrics, RequestOutcome, SourceMetrics,
 };
 pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, News};
+pub(crate) use recent::RecentFailure;
 #[cfg(feature = "dashboard")]
 pub(crate) use stats::Series;
 pub(crate) use stats::Window;

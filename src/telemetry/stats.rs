@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use super::recent::{RecentFailure, RecentFailures};
 use crate::Timestamp;
 
 /// The rings of all sources and consumers.
@@ -92,6 +93,14 @@ impl Stats {
         self.all(&self.consumers, window, now)
     }
 
+    /// The newest failed attempts of a consumer, newest first.
+    pub(crate) fn failures(&self, consumer: &str) -> Vec<RecentFailure> {
+        let names = lock(&self.consumers);
+        names
+            .get(consumer)
+            .map_or_else(Vec::new, |rings| lock(&rings.failures).all())
+    }
+
     fn all(&self, names: &Names, window: Window, now: Instant) -> Vec<(String, [Series; SERIES])> {
         let Some(minute) = self.minute(now) else {
             return Vec::new();
@@ -117,6 +126,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The counts of one source or consumer.
 pub(crate) struct Rings {
     slots: Mutex<Slots>,
+    failures: Mutex<RecentFailures>,
     /// What a step without events has.
     blank: [u32; SERIES],
 }
@@ -137,6 +147,7 @@ impl Rings {
         };
         Self {
             slots: Mutex::new(slots),
+            failures: Mutex::default(),
             blank,
         }
     }
@@ -146,10 +157,17 @@ impl Rings {
         self.change(minute, series, |count| count.saturating_add(1));
     }
 
-    /// Sets the present value of a series.
-    pub(super) fn set(&self, minute: u32, series: usize, value: u64) {
+    /// Notes a value of a series of which the largest is kept.
+    pub(super) fn note(&self, minute: u32, series: usize, value: u64) {
         let value = u32::try_from(value).unwrap_or(UNKNOWN - 1);
-        self.change(minute, series, |_| value);
+        self.change(minute, series, |largest| match largest {
+            UNKNOWN => value,
+            largest => largest.max(value),
+        });
+    }
+
+    pub(super) fn failed(&self, failure: RecentFailure) {
+        lock(&self.failures).add(failure);
     }
 
     fn change(&self, minute: u32, series: usize, change: impl Fn(u32) -> u32) {
@@ -242,7 +260,9 @@ mod tests {
                 rings.count(minute, 0);
             }
         }
-        rings.set(200, 3, 77);
+        for lag in [5, 77, 9] {
+            rings.note(200, 3, lag);
+        }
         let read = |window, minute| {
             let [counts, _, _, lag] = rings.read(window, minute);
             (known(&counts), known(&lag))

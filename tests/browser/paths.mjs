@@ -130,6 +130,36 @@ export const paths = {
     return wrong;
   },
 
+  async "keys lead from a conversation, and a dialog that is late looks again"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}conversations?session=support`);
+    await shown(page);
+    await page.locator("tbody a.row").first().click();
+    await page.waitForURL(/peer=/);
+    await shown(page);
+    await page.keyboard.press("Escape");
+    await page.waitForURL(/conversations\?session=support$/);
+    await page.goto(`${seeded.base}dead`);
+    await shown(page);
+    await page.keyboard.press("r");
+    const heading = page.locator("#panel h2");
+    await heading.waitFor();
+    const { dead } = await seeded.api("api/dead?limit=500");
+    assert.equal(await heading.textContent(), `${dead.length} dead letters`);
+    const wrong = await judge(opened);
+    await page.click("#panel button:has-text('Replay all')");
+    // Somebody else is faster.
+    await seeded.api(`api/dead/${dead[0].id}`, "DELETE");
+    const left = (await seeded.api("api/dead?limit=500")).dead.length;
+    await page.click("#confirm button.go");
+    await page.waitForFunction((left) => document.querySelector("#panel h2")?.textContent?.startsWith(`${left} dead letter`), left);
+    assert.match(await page.textContent("#said") ?? "", /were expected; nothing was done/);
+    assert.equal(await page.locator("#confirm[open]").count(), 0);
+    await opened.context.close();
+    return wrong;
+  },
+
   async "what is deleted must be typed"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN, width: 360 });
     const { page } = opened;
@@ -271,11 +301,16 @@ export const paths = {
     await page.click("a[data-panel]:has-text('Edit')");
     assert.equal(await page.inputValue("#panel input[name=webhookUrl]"), "http://127.0.0.1:1/first");
     await page.fill("#panel input[name=webhookUrl]", "http://127.0.0.1:1/second");
-    await page.uncheck("#panel input[value=status]");
+    for (const kind of ["message", "connection", "unknown"]) await page.check(`#panel input[value=${kind}]`);
     const wrong = await judge(opened);
     await page.click("#panel button[type=submit]");
     await page.waitForSelector("main dd:has-text('http://127.0.0.1:1/second')");
     await page.waitForSelector("main dd:has-text('message, connection, unknown')");
+    // None ticked is all.
+    await page.click("a[data-panel]:has-text('Edit')");
+    for (const kind of ["message", "connection", "unknown"]) await page.uncheck(`#panel input[value=${kind}]`);
+    await page.click("#panel button[type=submit]");
+    await page.waitForSelector("main dd:text-is('all')");
     await page.click("main button:has-text('Send a test')");
     assert.equal(await page.textContent("#confirm button.go"), "Send 1 test to desk");
     await page.click("#confirm button.go");

@@ -194,7 +194,7 @@ fn dead_letters_are_listed_replayed_and_deleted() {
 fn what_is_replayed_is_what_was_asked_for() {
     let (from, to) = ("2025-01-08T12:00:00Z", "2025-01-08T13:00:00Z");
     let table: [(&[&str], &str, Value); 5] = [
-        (&["--all"], "/api/replay", json!({})),
+        (&["--all"], "/api/replay", json!({ "all": true })),
         (&["--dry-run"], "/api/replay", json!({ "dry_run": true })),
         (
             &["--session", "s", "--event", "status", "--rate", "100"],

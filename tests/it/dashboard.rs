@@ -363,7 +363,7 @@ async fn now_tells_what_is_not_well() {
     assert!(now.contains("1 request refused and 0 accepted"), "{now}");
     assert!(!now.contains("All is well"), "{now}");
     let page = fragment(to, "/ui/refused", "").await;
-    assert!(page.contains("secret not proven"), "{page}");
+    assert!(page.contains("sender unknown"), "{page}");
     server.stop().await;
 
     let with_dead = server_with_a_dead_letter(&journal).await;

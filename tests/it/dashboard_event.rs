@@ -78,6 +78,7 @@ async fn a_pending_event_says_for_whom_it_waits() {
         places.iter().all(Option::is_some) && places.is_sorted(),
         "{around}"
     );
+    assert_eq!(around.matches("1: Hello!").count(), 3, "{around}");
     post(&server, "/api/consumers/handler:paused/resume", json!({})).await;
     settled(&server).await;
     let shown = page(&server, &format!("/ui/events/{}", all[2])).await;
@@ -150,6 +151,56 @@ async fn what_waits_for_a_retry_can_be_tried_now() {
     assert_eq!(asked[1].header("offhook-attempt"), "1");
     settled(&server).await;
     let shown = page(&server, "/ui/consumers/handler:crm").await;
+    assert!(!shown.contains("Try now"), "{shown}");
+    server.stop().await;
+}
+
+/// An edit, as a reload, starts the consumer again; what it was failing of is still true.
+#[actix_web::test]
+async fn a_changed_subscription_still_says_why_it_fails() {
+    let folder = Folder::new("consumer-still-failing");
+    let subscriber =
+        Subscriber::deciding(|_| Answer::Text(500, "no such customer".to_owned())).await;
+    let server = keeping(&folder, |offhook| {
+        offhook.configure(|settings| settings.relay.options.allow_private = true)
+    })
+    .await;
+    let subscribe = json!({ "webhookUrl": subscriber.url(), "name": "crm" });
+    let (status, _) = api(&server, "POST", "/sessions/s/webhook", &subscribe).await;
+    assert_eq!(status, 201);
+    let sent = message("s", 1, 1).send(server.public_address()).await;
+    assert_eq!(sent.status, 200);
+    let path = "/api/consumers/subscription:s:crm";
+    let failed = |one: &Value| one["failures"][0]["attempt"] == 1;
+    let before = until(&server, path, failed).await;
+    // The setting of [relay], not what offhook adds to it.
+    assert_eq!(before["options"]["timeout_s"], 10.0);
+    let form = page(&server, "/ui/subscription?consumer=subscription:s:crm").await;
+    assert_eq!(form.matches(" checked").count(), 0, "{form}");
+    let change = json!({ "events": ["message", "status"] });
+    let (status, _) = api(&server, "PATCH", "/sessions/s/webhook?name=crm", &change).await;
+    assert_eq!(status, 200);
+    let after = get(&server, path).await;
+    assert_eq!(after["state"], "failing", "{after}");
+    let reason = after["failing_reason"].as_str().unwrap();
+    assert!(reason.contains("500 Internal Server Error"), "{after}");
+    assert!(after["failures"][0].is_object(), "{after}");
+
+    // Nothing is tried before it is resumed.
+    until(&server, path, |one| one["failures"][0]["attempt"] == 2).await;
+    let paused = post(&server, &format!("{path}/pause"), json!({})).await;
+    assert_eq!(paused["state"], "paused");
+    let held = |one: &Value| -> Vec<Value> {
+        let lists = ["held_up", "sessions"].into_iter();
+        lists.filter_map(|list| one[list].get(0).cloned()).collect()
+    };
+    let waits = |one: &Value| one["in_flight"] == 0 && !held(one).is_empty();
+    let paused = until(&server, path, waits).await;
+    assert!(
+        held(&paused).iter().all(|one| one["next_at"].is_null()),
+        "{paused}"
+    );
+    let shown = page(&server, "/ui/consumers/subscription:s:crm").await;
     assert!(!shown.contains("Try now"), "{shown}");
     server.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Replays that are shown before they are asked for, over the admin API: what was shown is done, once, or nothing.
 
+use futures_util::future::join_all;
 use offhook::settings::ShowBodies;
 use offhook::testing::{Recorder, TestRequest};
 use offhook::{Delivery, Event, EventHandler, HandlerError, HandlerOptions, Server, async_trait};
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::records::{api, get, keeping, post, settled, until};
 use crate::replays::{handled, message, patient};
-use crate::support::{Folder, secret};
+use crate::support::{Folder, bounded, secret};
 
 async fn shown(server: &Server, which: Value) -> Value {
     let mut which = which;
@@ -399,6 +400,98 @@ async fn dead_letters_are_counted_before_something_is_done() {
         (200, json!({ "matched": 1, "deleted": 1 }))
     );
     assert_eq!(get(&server, "/api/dead").await["dead"], json!([]));
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn everything_is_not_replayed_by_a_mistake() {
+    let folder = Folder::new("plan-guard");
+    let recorder = Recorder::default();
+    let server = handled(&folder, &recorder, &[("s", 3)]).await;
+    for odd in [json!({}), json!({ "rate": 5 }), json!({ "all": false })] {
+        assert_eq!(refused(&server, odd).await, (400, "bad_request".to_owned()));
+    }
+    assert_eq!(recorder.deliveries().len(), 3);
+    for chosen in [
+        json!({ "all": true }),
+        json!({ "expected": 3 }),
+        json!({ "consumer": "handler:recorder" }),
+    ] {
+        assert_eq!(post(&server, "/api/replay", chosen).await["replayed"], 3);
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn dead_letters_of_a_consumer_that_is_gone_stay() {
+    let folder = Folder::new("plan-dead-gone");
+    with_dead(&folder).await.stop().await;
+    let server = keeping(&folder, |offhook| {
+        offhook.handler_with("failing", Rejecting, HandlerOptions::default())
+    })
+    .await;
+    let sent = message("a", 1, 9).send(server.public_address()).await;
+    assert_eq!(sent.status, 200);
+    let both = |listed: &Value| listed["dead"].as_array().unwrap().len() == 2;
+    until(&server, "/api/dead", both).await;
+    let shown = post(&server, "/api/dead/replay", json!({ "dry_run": true })).await;
+    assert_eq!(shown["matched"], 2);
+    let left = &shown["left_out"][0];
+    assert_eq!(
+        (&left["consumer"], &left["events"]),
+        (&json!("handler:rejecting"), &json!(1))
+    );
+    let page = async |path: &str| {
+        let admin = server.admin_address().unwrap();
+        TestRequest::get(path).send(admin).await.text()
+    };
+    let dead = page("/ui/dead").await;
+    assert!(dead.contains("Replay 1 event to failing"), "{dead}");
+    assert!(!dead.contains("Replay 1 event to rejecting"), "{dead}");
+    let all = page("/ui/dead/all").await;
+    assert!(all.contains("Replay 1 event to their consumers"), "{all}");
+    assert!(
+        all.contains("1 event cannot be replayed: there is no consumer"),
+        "{all}"
+    );
+    let gone = page("/ui/dead/all?consumer=handler:rejecting").await;
+    assert!(!gone.contains("Replay all"), "{gone}");
+    // A replay of dead letters is not one of everything.
+    assert_eq!(
+        post(&server, "/api/dead/replay", json!({})).await["replayed"],
+        1
+    );
+    let replays = get(&server, "/api/replays").await;
+    assert_eq!(replays["replays"][0]["ids"], 1, "{replays}");
+    server.stop().await;
+}
+
+/// They are read in parts.
+#[actix_web::test]
+async fn very_many_dead_letters_are_all_counted() {
+    const MANY: usize = 1005;
+    let folder = Folder::new("plan-dead-many");
+    let server = keeping(&folder, |offhook| offhook.handler("failing", Rejecting)).await;
+    for part in (0..MANY).collect::<Vec<_>>().chunks(50) {
+        let sent = part.iter().map(async |id| {
+            let message = message("s", *id, *id);
+            assert_eq!(message.send(server.public_address()).await.status, 200);
+        });
+        join_all(sent).await;
+    }
+    settled(&server).await;
+    let dry = json!({ "dry_run": true });
+    bounded(async {
+        while post(&server, "/api/dead/replay", dry.clone()).await["matched"] != MANY {}
+    })
+    .await;
+    let delete = json!({ "expected": MANY });
+    let (status, answer) = api(&server, "DELETE", "/api/dead", &delete).await;
+    assert_eq!(
+        (status, &answer["deleted"]),
+        (200, &json!(MANY)),
+        "{answer}"
+    );
     server.stop().await;
 }
 

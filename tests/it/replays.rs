@@ -131,7 +131,7 @@ async fn a_rate_survives_a_stop_and_a_kill() {
             dry["matched"] == MANY && replayed(&folder).is_empty()
         })
         .await;
-        let request = json!({ "rate": RATE }).to_string();
+        let request = json!({ "all": true, "rate": RATE }).to_string();
         let (status, answer) = ask(before.admin, "POST", "/api/replay", request).await;
         assert_eq!(
             (status, &answer["matched"]),

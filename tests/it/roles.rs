@@ -276,7 +276,7 @@ async fn a_change_is_json_or_has_no_body() {
     let server = server(&journal, ShowBodies::Admin).await;
     let to = server.admin_address().unwrap();
     let replay = |kind: Option<&str>, body: &str| {
-        let mut request = TestRequest::post(body).path("/api/replay");
+        let mut request = TestRequest::post(body).path("/api/refused/verify");
         request.headers.clear();
         let request = request.header("Authorization", &format!("Bearer {ADMIN}"));
         match kind {

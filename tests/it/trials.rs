@@ -193,6 +193,7 @@ async fn a_test_post_shows_what_the_subscriber_says() {
         (&json!(500), &json!(false))
     );
     assert_eq!(answer["resolved"], json!(["127.0.0.1"]));
+    assert_eq!(answer["meaning"], "an event would be tried again");
     let said = answer["body_excerpt"].as_str().unwrap();
     assert!(
         said.starts_with("no customer, ****") && !said.contains("hidden"),

@@ -8,8 +8,10 @@ use maud::{Markup, html};
 use super::parts::{
     beginning, consumer_link, many, short_name, state as state_of, time, with_query,
 };
+use super::rows;
 use crate::admin::consumers;
 use crate::admin::error::ApiError;
+use crate::admin::role::Role;
 use crate::admin::state::AdminState;
 use crate::index::{EventEntry, EventFilter};
 
@@ -55,7 +57,11 @@ pub(super) async fn waits(state: &AdminState, event: &EventEntry) -> Result<Mark
 }
 
 /// Later events that are the same, and the events before and after it in its session.
-pub(super) async fn others(state: &AdminState, event: &EventEntry) -> Result<Markup, ApiError> {
+pub(super) async fn others(
+    state: &AdminState,
+    role: Role,
+    event: &EventEntry,
+) -> Result<Markup, ApiError> {
     let search = state.search()?;
     let filter = || EventFilter {
         session: event.session.clone(),
@@ -94,25 +100,34 @@ pub(super) async fn others(state: &AdminState, event: &EventEntry) -> Result<Mar
         let found = search.positions(newer, EACH_SIDE).await?;
         after = search.by_positions(found).await?;
     }
+    let around = before.iter().rev().chain([event]).chain(&after);
+    let mut neighbours = Vec::new();
+    for one in around {
+        let text = match role.sees_bodies() {
+            true => rows::text(state.pipeline()?, one).await,
+            false => None,
+        };
+        neighbours.push((one, text));
+    }
     let session = event.session.as_deref();
     Ok(html! {
         @if !same.is_empty() {
             h2 { "The same again" }
-            (list(same.iter()))
+            (list(same.iter().map(|one| (one, None))))
         }
         @if !before.is_empty() || !after.is_empty() {
             h2 { "Around it in " a href=(with_query("events", &[("session", session)])) { "its session" } }
-            (list(before.iter().rev().chain([event]).chain(&after)))
+            (list(neighbours.into_iter()))
         }
     })
 }
 
-fn list<'a>(events: impl Iterator<Item = &'a EventEntry>) -> Markup {
+fn list<'a>(events: impl Iterator<Item = (&'a EventEntry, Option<String>)>) -> Markup {
     html! {
         ul.plain {
-            @for event in events {
+            @for (event, text) in events {
                 @let name = event.name.as_deref().unwrap_or(event.kind.as_str());
-                li { a href={ "events/" (event.id) } { (time(event.at)) } " " bdi { (beginning(name, 64)) } @if event.is_duplicate { " " small { "duplicate" } } }
+                li { a href={ "events/" (event.id) } { (time(event.at)) } " " bdi { (beginning(name, 64)) } @if let Some(text) = text { " " span.quiet { bdi { (beginning(&text, 60)) } } } @if event.is_duplicate { " " small { "duplicate" } } }
             }
         }
     }

@@ -17,7 +17,11 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     fn at(&self, step: usize) -> u64 {
         let known = self.numbers.get(step).copied().flatten();
-        known.map_or(0, u64::from)
+        let known = known.map_or(0, u64::from);
+        match self.now {
+            Some(now) if step + 1 == self.numbers.len() => known.max(now),
+            _ => known,
+        }
     }
 
     fn total(&self) -> u64 {
@@ -32,10 +36,9 @@ pub(super) fn bars(rows: &[Row<'_>]) -> Markup {
         .map(|row| row.numbers.len())
         .max()
         .unwrap_or_default();
-    let highest = (0..steps)
-        .map(|step| rows.iter().map(|row| row.at(step)).sum())
-        .max();
-    let highest: u64 = highest.unwrap_or_default();
+    let of_all = |step| rows.iter().map(|row| row.at(step)).sum::<u64>();
+    let highest = (0..steps).map(of_all).max().unwrap_or_default();
+    let is_sum = rows.iter().all(|row| row.now.is_none());
     let words: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -51,7 +54,7 @@ pub(super) fn bars(rows: &[Row<'_>]) -> Markup {
         figure {
             figcaption {
                 @for (row, words) in rows.iter().zip(&words) { i.key.(row.class) {} (words) " " }
-                small { "at most " (number(highest)) }
+                small { "up to " (number(highest)) @if is_sum { " a minute" } }
             }
             svg width="100%" height=(HEIGHT + 2.0) role="img" aria-label={ "In each minute of the last hour: " (words.join(", ")) } {
                 line.line x1="0" x2="100%" y1=(HEIGHT + 1.0) y2=(HEIGHT + 1.0) {}
@@ -62,6 +65,7 @@ pub(super) fn bars(rows: &[Row<'_>]) -> Markup {
                     }
                 }
             }
+            small aria-hidden="true" { span { "an hour ago" } span { "now" } }
         }
     }
 }
@@ -102,10 +106,18 @@ mod tests {
         );
         assert_eq!(column(&rows, 2, 4), [("bad", 28.0, 28.0)]);
         let shown = bars(&rows).into_string();
+        assert!(shown.contains("up to 4 a minute"), "{shown}");
         assert!(
             shown.contains("In each minute of the last hour: x 3, x 3"),
             "{shown}"
         );
         assert_eq!(shown.matches("<rect").count(), 3);
+        // What is there now counts, also where no attempt has ended since.
+        let waits = Row {
+            now: Some(6),
+            ..row("good", &good)
+        };
+        let shown = bars(&[waits]).into_string();
+        assert!(shown.contains("x 6 <small>up to 6</small>"), "{shown}");
     }
 }

@@ -11,7 +11,8 @@ use super::parts::{
     Act, Page, ago, beginning, call, count, fact, many, segment, short_name, state as state_of,
     time_in, when, with_query,
 };
-use super::subscription;
+use super::{subscription, toml};
+use crate::Timestamp;
 use crate::admin::consumers;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
@@ -40,7 +41,7 @@ pub(super) async fn page(
         dl.facts {
             (fact("Name", Some(html! { span.mono { (name) } })))
             (fact("Lag", one["lag"].as_u64().map(|lag| many(lag, "event"))))
-            (fact("Oldest waiting", time_in(&one["oldest_waiting"], ago)))
+            (fact("Oldest waiting", oldest_waiting(&one)))
             (fact("Running", one["in_flight"].as_u64()))
             (fact("Waiting for a retry", one["retrying"].as_u64()))
             (fact("In memory", one["in_memory"].as_u64()))
@@ -48,7 +49,7 @@ pub(super) async fn page(
             @if let Some(entry) = &subscription { (subscription::facts(entry)) }
         }
         (over_time(&state, &name, one["lag"].as_u64()))
-        (failures(&one["failures"]))
+        (failures(&one["failures"], state.clock.now()))
         (held_up(&one))
         (options(&one["options"]))
         p { a href=(with_query("dead", &[("consumer", Some(&name))])) { "Dead letters of " (short_name(&name)) } }
@@ -59,6 +60,13 @@ pub(super) async fn page(
         ..Page::new(short_name(&name))
     };
     Ok(page.answer(&state, &content).await)
+}
+
+/// Events that are handed over again are older than what it has come to.
+fn oldest_waiting(one: &Value) -> Option<Markup> {
+    let is_again = one["lag"].as_u64().is_some_and(|lag| lag > 0);
+    let of_replay = is_again.then(|| html! { span.quiet { "only events of a replay" } });
+    time_in(&one["oldest_waiting"], ago).or(of_replay)
 }
 
 /// Why it does not hand over, where it does not.
@@ -170,7 +178,7 @@ fn over_time(state: &AdminState, name: &str, waiting: Option<u64>) -> Markup {
 }
 
 /// The newest failures.
-fn failures(list: &Value) -> Markup {
+fn failures(list: &Value, now: Timestamp) -> Markup {
     let Some(list) = list.as_array().filter(|list| !list.is_empty()) else {
         return html! {};
     };
@@ -190,7 +198,7 @@ fn failures(list: &Value) -> Markup {
                         td { a.row.mono href={ "events/" (segment(event)) } { (event.get(..13).unwrap_or(event)) } }
                         td.number.wide-only { (count(&failure["attempt"])) }
                         td { (beginning(failure["outcome"].as_str().unwrap_or_default(), 200)) }
-                        td.wide-only { (when(&failure["next_at"])) }
+                        td.wide-only { (when(next_try(&failure["next_at"], now))) }
                     }
                 }
             }
@@ -198,16 +206,24 @@ fn failures(list: &Value) -> Markup {
     }
 }
 
+/// When it is tried again; that of an older attempt was then.
+fn next_try(at: &Value, now: Timestamp) -> &Value {
+    let time = at.as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    match time.is_some_and(|time| time >= now) {
+        true => at,
+        false => &Value::Null,
+    }
+}
+
 /// The options that it runs with.
 fn options(options: &Value) -> Markup {
-    let Value::Object(fields) = options else {
+    let Value::Object(mut fields) = options.clone() else {
         return html! {};
     };
+    fields.retain(|_, value| !value.is_null());
     html! {
         h2 { "Options" }
-        pre.wrap tabindex="0" {
-            @for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) { (name) " = " (value) "\n" }
-        }
+        pre.wrap tabindex="0" { (toml::text(&fields.into())) }
     }
 }
 
@@ -249,3 +265,32 @@ fn held_row(held: &Value) -> Markup {
 }
 
 const MOST_HELD: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_try_is_in_the_future() {
+        let now: Timestamp = "2026-11-27T15:07:03Z".parse().unwrap();
+        for (at, is_next) in [
+            (json!("2026-11-27T15:07:03Z"), true),
+            (json!("2026-11-27T15:07:02Z"), false),
+            (Value::Null, false),
+        ] {
+            assert_eq!(!next_try(&at, now).is_null(), is_next, "{at}");
+        }
+    }
+
+    #[test]
+    fn options_are_as_in_the_settings() {
+        let shown =
+            options(&json!({ "timeout_s": 10.0, "retry": { "attempts": 4 }, "sessions": null }));
+        let shown = shown.into_string();
+        assert!(
+            shown.contains("timeout_s = 10.0") && shown.contains("retry = { attempts = 4 }"),
+            "{shown}"
+        );
+        assert!(!shown.contains("sessions"), "{shown}");
+    }
+}

@@ -61,13 +61,24 @@ fn table(all: &[Value]) -> Markup {
                         td.number.wide-only { (count(&one["retrying"])) }
                         td.wide-only { (when(&one["oldest_waiting"])) }
                         td.wide-only { (when(&one["failing_since"])) }
-                        td.wide-only { (beginning(one["failing_reason"].as_str().unwrap_or_default(), 120)) }
+                        td.wide-only { (beginning(reason(one), 120)) }
                     }
                 }
             }
         }
         @if all.len() > MOST_SHOWN { p.quiet { "The first " (MOST_SHOWN) " of " (all.len()) "; `offhook consumers` lists all." } }
     }
+}
+
+/// Why it hands nothing over.
+fn reason(one: &Value) -> &str {
+    let reasons = [
+        &one["failing_reason"],
+        &one["suspended"]["reason"],
+        &one["ended"]["reason"],
+    ];
+    let mut reasons = reasons.into_iter().filter_map(Value::as_str);
+    reasons.next().unwrap_or_default()
 }
 
 const MOST_SHOWN: usize = 200;

@@ -1,6 +1,6 @@
 //! Dead: what consumers have given up on, grouped by the consumer and its reason; then the letters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::{HttpResponse, web};
 use maud::{Markup, html};
@@ -10,7 +10,7 @@ use super::parts::{
     Act, Page, ago, beginning, call, consumer_link, fact, fragment, many, short_name, time,
     with_query,
 };
-use crate::admin::dead::{DeadQuery, ShownLetter, Which, find, select};
+use crate::admin::dead::{DeadQuery, ShownLetter, Which, find, left_out, select};
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::State;
@@ -31,6 +31,9 @@ pub(super) async fn page(
     };
     let page = find(&state, &asked).await?;
     let groups = groups(&page.dead);
+    let names: BTreeSet<&str> = page.dead.iter().map(|letter| &*letter.consumer).collect();
+    let idle = names.into_iter();
+    let idle: BTreeSet<&str> = idle.filter(|name| state.consumer(name).is_err()).collect();
     let content = html! {
         div.head {
             h1 { "Dead letters" }
@@ -42,12 +45,12 @@ pub(super) async fn page(
         @if page.dead.is_empty() {
             p { "No dead letters." }
         } @else {
-            (groups_table(&groups, role))
+            (groups_table(&groups, &idle, role))
             @if page.next.is_some() || query.before.is_some() {
                 p.quiet { "The groups are those of the " (many(page.dead.len() as u64, "letter")) " of this page." }
             }
-            h2 { "Letters, newest first" }
-            (letters_table(&page.dead, role))
+            h2 { "Letters, newest event first" }
+            (letters_table(&page.dead, &idle, role))
             @if let Some(next) = &page.next {
                 p { a.button rel="next" href=(with_query("dead", &[("consumer", query.consumer.as_deref()), ("before", Some(next))])) { "Older" } }
             }
@@ -115,6 +118,9 @@ pub(super) async fn all(
     role.check_change()?;
     let which = query.into_inner();
     let (count, by_consumer) = select(&state, &which).await?;
+    let left_out = left_out(&state, &by_consumer);
+    let stay = left_out.iter().filter_map(|left| left["events"].as_u64());
+    let replayed = (count as u64).saturating_sub(stay.sum());
     let to = which
         .consumer
         .as_deref()
@@ -132,8 +138,11 @@ pub(super) async fn all(
     };
     let replay = act(
         "Replay all",
-        format!("{letters} are handed over again to {to}, as new, with attempts from 1."),
-        format!("Replay {} to {to}", many(count as u64, "event")),
+        format!(
+            "{} are handed over again to {to}, as new, with attempts from 1.",
+            many(replayed, "dead letter")
+        ),
+        format!("Replay {} to {to}", many(replayed, "event")),
         None,
         "POST",
         "api/dead/replay",
@@ -153,14 +162,18 @@ pub(super) async fn all(
                 (fact(short_name(name), Some(many(events.len() as u64, "event"))))
             }
         }
+        @for left in &left_out {
+            p.quiet { (many(left["events"].as_u64().unwrap_or_default(), "event")) " cannot be replayed: " (left["reason"].as_str().unwrap_or_default()) }
+        }
         div.end {
             button type="button" data-close { "Close" }
-            @if count > 0 { (delete.button(role)) (replay.button(role)) }
+            @if count > 0 { (delete.button(role)) }
+            @if replayed > 0 { (replay.button(role)) }
         }
     }))
 }
 
-fn groups_table(groups: &[Group<'_>], role: Role) -> Markup {
+fn groups_table(groups: &[Group<'_>], idle: &BTreeSet<&str>, role: Role) -> Markup {
     html! {
         table {
             caption.unseen { "Groups by consumer and reason" }
@@ -177,7 +190,10 @@ fn groups_table(groups: &[Group<'_>], role: Role) -> Markup {
                         td.number { (group.letters.len()) }
                         td.wide-only { (ago(group.first)) }
                         td.wide-only { (ago(group.last)) }
-                        td { span.actions { (group.replay().button(role)) (group.delete().button(role)) } }
+                        td { span.actions {
+                            @if idle.contains(&*letter.consumer) { small.quiet { "does not run" } } @else { (group.replay().button(role)) }
+                            (group.delete().button(role))
+                        } }
                     }
                 }
             }
@@ -232,13 +248,13 @@ impl Group<'_> {
     }
 }
 
-fn letters_table(letters: &[ShownLetter], role: Role) -> Markup {
+fn letters_table(letters: &[ShownLetter], idle: &BTreeSet<&str>, role: Role) -> Markup {
     html! {
         table {
             caption.unseen { "Dead letters" }
             thead { tr {
                 th scope="col" { "Given up" } th.wide-only scope="col" { "Consumer" } th.wide-only scope="col" { "Session" }
-                th scope="col" { "Event" } th scope="col" { "Reason" } th.number.wide-only scope="col" { "Attempts" }
+                th scope="col" { "Event" } th.wide-only scope="col" { "Reason" } th.number.wide-only scope="col" { "Attempts" }
                 th scope="col" { span.unseen { "Actions" } }
             } }
             tbody {
@@ -248,10 +264,10 @@ fn letters_table(letters: &[ShownLetter], role: Role) -> Markup {
                         td { a.row href={ "events/" (id) } { (time(letter.at)) } }
                         td.wide-only { (consumer_link(&letter.consumer)) }
                         td.wide-only { @if let Some(session) = &letter.session { bdi { (session) } } }
-                        td { (letter.event) }
-                        td { (beginning(&letter.reason, 200)) }
+                        td.short { (letter.event) }
+                        td.wide-only { (beginning(&letter.reason, 200)) }
                         td.number.wide-only { (letter.attempts) }
-                        td { (replay_one(letter).button(role)) }
+                        td { @if !idle.contains(&*letter.consumer) { (replay_one(letter).button(role)) } }
                     }
                 }
             }

@@ -51,7 +51,7 @@ pub(super) async fn page(
         h2 { "Body" }
         (body(&found))
         @if let Some(received) = found.received() { (headers(received)) }
-        (around::others(&state, event).await?)
+        (around::others(&state, role, event).await?)
     };
     let title = format!("{} {}", event.kind.as_str(), &id[..13]);
     let page = Page {

@@ -1,16 +1,18 @@
 //! Events: what was received, newest first. The filter is the address.
 
 use actix_web::{HttpResponse, web};
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 use maud::{Markup, html};
 
 use super::parts::{Page, time, with_query};
 use super::rows::Rows;
-use crate::EventKind;
 use crate::admin::error::ApiError;
 use crate::admin::events::{self, EventQuery};
 use crate::admin::role::Role;
 use crate::admin::state::State;
 use crate::admin::states::EventState;
+use crate::{EventKind, Timestamp};
 
 /// `GET /ui/events`
 pub(super) async fn page(
@@ -20,10 +22,31 @@ pub(super) async fn page(
 ) -> Result<HttpResponse, ApiError> {
     let mut query = query.into_inner();
     query.limit = None;
-    let shown = Filter::of(&query);
-    let head = state.head();
-    let (found, states) = events::find(&state, role, query).await?;
-    let rows = Rows::read(state.pipeline()?, role, found.events, states).await;
+    let mut shown = Filter::of(&query);
+    let (head, now) = (state.head(), state.clock.now());
+    let found = async {
+        query.from = moment("From", query.from.take(), now)?;
+        query.to = moment("To", query.to.take(), now)?;
+        shown = Filter::of(&query);
+        events::find(&state, role, query).await
+    };
+    let (found, states) = match found.await {
+        Ok(found) => found,
+        Err(error) if error.is_bad_request() => {
+            // The rest of what was asked for is not lost.
+            shown.before = None;
+            let content = html! {
+                div.head { h1 { "Events" } }
+                (shown.form(role))
+                p.note.is-bad role="alert" { (error) }
+            };
+            return Ok(Page::new("Events").answer(&state, &content).await);
+        }
+        Err(error) => return Err(error),
+    };
+    let rows = Rows::read(&state, role, found.events, states).await?;
+    let unknown = shown.value("source");
+    let unknown = unknown.and_then(|source| state.check_source(source).err());
     let content = html! {
         div.head {
             h1 { "Events" }
@@ -39,6 +62,7 @@ pub(super) async fn page(
         (shown.form(role))
         @if rows.is_empty() {
             p { "Nothing matches." @if let Some(at) = found.searched_to { " Looked back to " (time(at)) "." } }
+            @if let Some(unknown) = unknown { p.quiet { (unknown) } }
         } @else {
             (rows.table())
         }
@@ -140,12 +164,40 @@ impl Filter {
                 (choice("State", "state", &EventState::NAMES, self.value("state")))
                 (field("Name", "name", "", "", self.value("name")))
                 @if role.sees_bodies() { (field("Body contains", "contains", "", "", self.value("contains"))) }
-                (field("From (UTC)", "from", "", "2026-01-08T12:00:00Z", self.value("from")))
-                (field("To (UTC)", "to", "", "2026-01-08T13:00:00Z", self.value("to")))
+                (field("From (UTC)", "from", "", "15:07 or 2h", self.value("from")))
+                (field("To (UTC)", "to", "", "15:07 or 2h", self.value("to")))
                 button type="submit" { "Filter" }
             }
         }
     }
+}
+
+/// A time as people type it: whole, a date, a time of today, or how long ago.
+fn moment(field: &str, text: Option<String>, now: Timestamp) -> Result<Option<String>, ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let of_day = || {
+        let whole = text.parse::<DateTime>().ok();
+        let today = || {
+            Some(
+                Offset::UTC
+                    .to_datetime(now)
+                    .date()
+                    .to_datetime(text.parse().ok()?),
+            )
+        };
+        Offset::UTC.to_timestamp(whole.or_else(today)?).ok()
+    };
+    let ago = || now.checked_sub(humantime::parse_duration(&text).ok()?).ok();
+    let at = text.parse::<Timestamp>().ok().or_else(of_day).or_else(ago);
+    let at = at.ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "{field}: found {text:?}, expected a time such as 2026-01-08T12:00:00Z, a date, a time of today (UTC) such as              15:07, or how long ago, such as 2h"
+        ))
+    })?;
+    Ok(Some(at.to_string()))
 }
 
 /// The keys of a filter.
@@ -173,5 +225,34 @@ fn choice(label: &str, name: &str, values: &[&str], chosen: Option<&str>) -> Mar
                 @for value in values { option value=(value) selected[chosen == Some(value)] { (value) } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_people_type_them() {
+        let now: Timestamp = "2026-11-27T15:30:10.5Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-11-27T15:07:03Z", "2026-11-27T15:07:03Z"),
+            ("2026-11-27T15:07:03+01:00", "2026-11-27T14:07:03Z"),
+            ("2026-11-27T15:07:03", "2026-11-27T15:07:03Z"),
+            ("2026-11-27 15:07", "2026-11-27T15:07:00Z"),
+            ("2026-11-26", "2026-11-26T00:00:00Z"),
+            ("15:07", "2026-11-27T15:07:00Z"),
+            ("15:07:03", "2026-11-27T15:07:03Z"),
+            ("2h", "2026-11-27T13:30:10Z"),
+            ("1day 30m", "2026-11-26T15:00:10Z"),
+        ] {
+            let at = moment("From", Some(text.to_owned()), now).unwrap();
+            assert_eq!(at.as_deref(), Some(expected), "{text}");
+        }
+        for odd in ["yesterday", "2", "25:00", "2026-13-01", "-2h"] {
+            let error = moment("From", Some(odd.to_owned()), now).unwrap_err();
+            assert!(error.to_string().starts_with("From: found"), "{error}");
+        }
+        assert_eq!(moment("To", Some(String::new()), now).unwrap(), None);
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
                 (fact("Kept", kept.bytes.map(|bytes| format!("{} on the disk", size(bytes)))))
                 (fact("Free", kept.disk_free.map(size)))
                 (fact("Oldest event", kept.oldest_at.map(ago)))
-                (fact("Newest number", Some(number(kept.head))))
+                (fact("Newest number in the journal", Some(number(kept.head))))
             }
             (fact("Settings", settings["fingerprint"].as_str()))
             (fact("Loaded", time_in(&settings["loaded_at"], ago)))
@@ -223,7 +223,10 @@ fn lag(consumer: &Value, most: u64) -> Markup {
         None => html! { span.quiet { "unknown" } },
         Some(0) => html! { "0" },
         Some(lag) => {
-            html! { (number(lag)) " " meter.wide-only value=(lag) max=(most) aria-label="Lag beside the others" {} }
+            // Not green where nothing is handed over.
+            let is_bad = Tone::of(consumer["state"].as_str().unwrap_or_default()) == Tone::Bad;
+            let best = is_bad.then_some(0);
+            html! { (number(lag)) " " meter.wide-only value=(lag) max=(most) high=[best] optimum=[best] aria-label="Lag beside the others" {} }
         }
     }
 }

@@ -124,7 +124,7 @@ impl Tone {
     /// That of the state of an event or a consumer, by its name.
     pub(super) fn of(state: &str) -> Self {
         match state {
-            "dead" | "failing" | "suspended" | "restarting" => Self::Bad,
+            "dead" | "failing" | "suspended" | "ended" | "restarting" => Self::Bad,
             "retrying" | "paused" | "quiet" => Self::Warn,
             "done" | "running" | "heard" => Self::Good,
             _ => Self::Idle,

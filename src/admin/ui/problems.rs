@@ -113,13 +113,25 @@ async fn refusals(state: &AdminState) -> Vec<Problem> {
     refused.settle().await;
     let groups = refused.page(&Selection::default(), None, 0).groups;
     let explained = groups.iter().filter(|group| group.explained);
-    let explained: u64 = explained.map(|group| group.count).sum();
-    if explained > 0 {
-        let text = format!(
-            "{} refused whose sender knows the secret",
-            many(explained, "request")
-        );
-        problems.push(Problem::new(Tone::Warn, text, "refused"));
+    let (mended, explained): (Vec<_>, Vec<_>) =
+        explained.partition(|group| group.reason == Some("accepted-now"));
+    for (groups, one, what) in [
+        (
+            mended,
+            "refused request",
+            "can be accepted now: verify again",
+        ),
+        (
+            explained,
+            "request",
+            "refused whose sender knows the secret",
+        ),
+    ] {
+        let count: u64 = groups.iter().map(|group| group.count).sum();
+        if count > 0 {
+            let text = format!("{} {what}", many(count, one));
+            problems.push(Problem::new(Tone::Warn, text, "refused"));
+        }
     }
     let sources = state
         .metrics
@@ -173,7 +185,10 @@ mod tests {
             told("running", json!("2026-11-27T11:55:00Z")),
             Some((Tone::Warn, text))
         );
-        let text = "crm is suspended, 3 events waiting".to_owned();
-        assert_eq!(told("suspended", Value::Null), Some((Tone::Bad, text)));
+        // Nothing comes before somebody acts.
+        for state in ["suspended", "ended"] {
+            let text = format!("crm is {state}, 3 events waiting");
+            assert_eq!(told(state, Value::Null), Some((Tone::Bad, text)));
+        }
     }
 }

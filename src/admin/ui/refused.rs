@@ -64,6 +64,8 @@ pub(super) async fn page(
             @if let Some(dropped) = found["dropped"].as_u64().filter(|dropped| *dropped > 0) {
                 " " (many(dropped, "more")) " came and are not kept."
             }
+            " The number in the navigation leaves out what came to other paths, or with another method."
+
         }
         p {
             @if is_older { a.button rel="prev" href=(pairs(None)) { "Newest" } " " }
@@ -157,6 +159,8 @@ fn groups_table(groups: &[Value], role: Role) -> Markup {
                             a href=(with_query("refused", &[("source", group["source"].as_str()), ("reason", group["reason"].as_str())])) {
                                 (beginning(why, 200))
                             }
+                            // Others of the group have other paths.
+                            @if text(group, "reason").starts_with("path-") && group["count"] != 1 { " " small { "and others like it" } }
                         }
                         td.wide-only { (text(group, "source")) }
                         td.number { (group["count"].as_u64().unwrap_or_default()) }
@@ -182,7 +186,7 @@ fn proof(one: &Value) -> Markup {
     } else if one["explained"] == true {
         (Tone::Warn, "sender knows the secret")
     } else {
-        (Tone::Idle, "secret not proven")
+        (Tone::Idle, "sender unknown")
     };
     html! { span.state.(tone.class()) { (words) } }
 }
@@ -233,6 +237,7 @@ pub(super) async fn page_of_one(
         @if let Some(suggestion) = one["suggestion"].as_str() {
             h2 { "What would accept it" }
             pre.wrap tabindex="0" { (suggestion) }
+            p.quiet { "Put it into the settings, load them again, then verify the request again." }
         }
         h2 { "Headers" }
         dl.facts {
@@ -311,7 +316,7 @@ mod tests {
         );
         let unknown = words(json!({ "reason": "unexplained", "explained": false }));
         assert!(
-            unknown.contains("is-idle") && unknown.contains("secret not proven"),
+            unknown.contains("is-idle") && unknown.contains("sender unknown"),
             "{unknown}"
         );
     }

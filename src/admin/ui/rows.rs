@@ -1,12 +1,16 @@
 //! The rows of the page Events: each event with its beginning, and with what each consumer has done.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::parts::{Tone, beginning, short_name, size, state as state_of, time};
 use crate::Event;
 use crate::admin::decoding::with_events;
+use crate::admin::error::ApiError;
 use crate::admin::events::ShownEvent;
 use crate::admin::role::Role;
+use crate::admin::state::AdminState;
 use crate::admin::states::{EventState, States};
 use crate::dispatch::{events_of, find};
 use crate::engine::Pipeline;
@@ -17,18 +21,26 @@ pub(super) struct Rows {
     events: Vec<ShownEvent>,
     /// What each body begins with; `None` where a viewer must not see it.
     beginnings: Vec<Option<String>>,
+    /// The consumers that have made an attempt at each.
+    tried: Vec<BTreeSet<String>>,
     states: States,
 }
 
 impl Rows {
     pub(super) async fn read(
-        pipeline: &Pipeline,
+        state: &AdminState,
         role: Role,
         events: Vec<ShownEvent>,
         states: States,
-    ) -> Self {
-        let mut beginnings = Vec::new();
+    ) -> Result<Self, ApiError> {
+        let (pipeline, search) = (state.pipeline()?, state.search()?);
+        let (mut beginnings, mut tried) = (Vec::new(), Vec::new());
         for shown in &events {
+            let attempts = match shown.event.in_journal() {
+                Some(position) => search.attempts(position).await?,
+                None => Vec::new(),
+            };
+            tried.push(attempts.into_iter().map(|made| made.consumer).collect());
             let text = if role.sees_bodies() {
                 text(pipeline, &shown.event).await
             } else {
@@ -36,11 +48,12 @@ impl Rows {
             };
             beginnings.push(text.map(|text| beginning(&text, 80)));
         }
-        Self {
+        Ok(Self {
             events,
             beginnings,
+            tried,
             states,
-        }
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -91,17 +104,22 @@ impl Rows {
                     @if let Some(text) = &self.beginnings[index] { bdi { (text) } }
                 } }
                 td.number.wide-only { (size(event.bytes)) }
-                td.dots { (self.states(event, *state)) }
+                td.dots { (self.states(index)) }
             }
         }
     }
 
-    /// The event's state as a word, and a dot for each consumer; of many the worst first.
-    fn states(&self, event: &EventEntry, state: EventState) -> Markup {
+    /// The event's state as a word, and a dot for each consumer; of many the worst first. One that has settled it
+    /// without an attempt did not want it, or is younger.
+    fn states(&self, index: usize) -> Markup {
+        let (ShownEvent { event, state }, tried) = (&self.events[index], &self.tried[index]);
+        let state = *state;
         if state == EventState::Duplicate {
             return html! { span.quiet { "duplicate" } };
         }
-        let each = self.states.of_each(event).map(|(name, state)| {
+        let each = self.states.of_each(event);
+        let each = each.filter(|(name, state)| *state != EventState::Done || tried.contains(*name));
+        let each = each.map(|(name, state)| {
             let word = state.name();
             (Tone::of(word), short_name(name), word)
         });
@@ -128,7 +146,7 @@ impl Rows {
 }
 
 /// What an event says, in a few words. A large body is not read for that.
-async fn text(pipeline: &Pipeline, event: &EventEntry) -> Option<String> {
+pub(super) async fn text(pipeline: &Pipeline, event: &EventEntry) -> Option<String> {
     let position = event.in_journal()?;
     let record = find(pipeline.journal().as_ref(), position.seq())
         .await

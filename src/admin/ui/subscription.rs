@@ -57,8 +57,12 @@ fn test<'a>(entry: &RegisteredSubscription, short: &str) -> Act<'a> {
     Act {
         name: "Send a test",
         ask: format!(
-            "One POST to {}, signed as an event is, with the header offhook-test. It is not stored and not tried again.",
-            without_tokens(&entry.subscription.url)
+            "One POST to {}, {}, with the header offhook-test. It is not stored and not tried again.",
+            without_tokens(&entry.subscription.url),
+            match entry.subscription.secrets.is_empty() {
+                true => "not signed, because it has no secret",
+                false => "signed as an event is",
+            }
         ),
         say: format!("Send 1 test to {short}"),
         typed: None,
@@ -120,7 +124,7 @@ fn add() -> Markup {
             label { "Name" input name="name" placeholder="default" autocomplete="off" maxlength="64"; }
             (url(""))
             label { "Session (* = all)" input name="session" value="*" required autocomplete="off"; }
-            label { "Secret that signs them" input name="secret" type="password" autocomplete="new-password"; }
+            label { "Secret that signs them: the text itself, not env: or file:" input name="secret" type="password" autocomplete="new-password"; }
             (events(|_| false))
             p.quiet { "It starts from now. One that replaces another goes on where that was." }
             (buttons("Add subscription"))
@@ -136,7 +140,7 @@ fn edit(entry: &RegisteredSubscription) -> Markup {
             h2 { "Change " (short_name(&subscription.key.consumer())) }
             (url(subscription.url.as_str()))
             label { "New secret (empty = as it is)" input name="secret" type="password" autocomplete="new-password"; }
-            (events(|kind| kinds.is_none_or(|kinds| kinds.contains(&kind))))
+            (events(|kind| kinds.is_some_and(|kinds| kinds.contains(&kind))))
             p.quiet { "It goes on where it is, with the next attempt." }
             (buttons("Change"))
         }
@@ -172,4 +176,4 @@ fn buttons(name: &str) -> Markup {
     }
 }
 
-const POSTED: &str = "{verdict} ({resolved}, {took_ms} ms)\n{body_excerpt}";
+const POSTED: &str = "{verdict} ({resolved}, {took_ms} ms): {meaning}\n{body_excerpt}";

@@ -138,6 +138,20 @@ fn logarithm(millis: f64) -> f64 {
 /// The same as a table.
 pub(super) fn table(steps: &[Step]) -> Markup {
     let first = steps.iter().map(|step| step.at).min().unwrap_or_default();
+    let mut left = MOST_ANSWERS;
+    // The newest say most.
+    let mut answers: Vec<Option<&str>> = steps
+        .iter()
+        .take(MOST_STEPS)
+        .map(|step| step.answer.as_deref())
+        .collect();
+    for answer in answers.iter_mut().rev() {
+        match answer.map(str::len) {
+            Some(length) if length <= left => left -= length,
+            Some(_) => *answer = Some("(left out here; offhook events ID has it)"),
+            None => {}
+        }
+    }
     html! {
         table {
             caption.unseen { "The timeline" }
@@ -146,15 +160,15 @@ pub(super) fn table(steps: &[Step]) -> Markup {
                 th scope="col" { "Outcome" } th.number.wide-only scope="col" { "Took" }
             } }
             tbody {
-                @for (index, step) in steps.iter().take(MOST_STEPS).enumerate() {
+                @for (step, answer) in steps.iter().zip(answers) {
                     tr {
                         td { (time(step.at)) }
                         td.number { (after(millis(first, step.at))) }
-                        td { (step.what) @if let Some(attempt) = step.attempt { " " small { (attempt) } } }
+                        td.short { (step.what) @if let Some(attempt) = step.attempt { " " small { @if step.what == "dead" { "after " } (attempt) } } }
                         td { @if let Some(consumer) = &step.consumer { (super::parts::consumer_link(consumer)) } }
                         td {
                             @if let Some(outcome) = &step.outcome { (beginning(outcome, 300)) }
-                            @if let Some(answer) = step.answer.as_ref().filter(|_| index + MOST_ANSWERS >= steps.len()) { pre.wrap { (answer) } }
+                            @if let Some(answer) = answer { pre.wrap { (answer) } }
                         }
                         td.number.wide-only { @if let Some(took) = step.took_ms { (took) " ms" } }
                     }
@@ -171,7 +185,9 @@ const AXIS: usize = 22;
 const TRACK: usize = 24;
 const MOST_ROWS: usize = 20;
 const MOST_STEPS: usize = 100;
-const MOST_ANSWERS: usize = 20;
+
+/// So many bytes of answers are shown, since a page has at most 256 KiB; `offhook events ID` shows all.
+const MOST_ANSWERS: usize = 10 * 1024;
 
 const MARKS: [(f64, &str); 13] = [
     (0.0, "0"),
@@ -195,6 +211,23 @@ mod tests {
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(millis).unwrap()
+    }
+
+    /// A page has at most 256 KiB, so the oldest of very many are left out, and that is said.
+    #[test]
+    fn answers_are_shown_within_a_bound() {
+        let steps = |length: usize| {
+            let step = |second| Step {
+                answer: Some("x".repeat(length)),
+                ..Step::for_tests(at(second))
+            };
+            (0..60).map(step).collect::<Vec<_>>()
+        };
+        let shown = table(&steps(100)).into_string();
+        assert_eq!(shown.matches("<pre").count(), 60);
+        assert!(!shown.contains("left out here"), "{shown}");
+        let shown = table(&steps(512)).into_string();
+        assert_eq!(shown.matches("left out here").count(), 40, "{shown}");
     }
 
     #[test]

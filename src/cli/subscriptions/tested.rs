@@ -13,6 +13,8 @@ use crate::cli::output::{self, Outcome, Verdict, bad, fact, good};
 struct Answer {
     delivered: bool,
     verdict: String,
+    /// Missing in the answer of an older server.
+    meaning: Option<String>,
     took_ms: u64,
     resolved: Vec<String>,
     resolve_ms: u64,
@@ -36,6 +38,9 @@ impl Answer {
         } else {
             bad(&verdict)
         })?;
+        if let Some(meaning) = &self.meaning {
+            output::print(&fact("means", &escape_controls(meaning)))?;
+        }
         if !self.resolved.is_empty() {
             let addresses = self.resolved.join(", ");
             let text = format!("{addresses} (looked up in {} ms)", self.resolve_ms);

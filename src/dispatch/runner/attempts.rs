@@ -7,7 +7,6 @@ use log::Level;
 
 use super::bodies::{BodyReading, is_at_hand};
 use super::failures::Failure;
-use super::recent::RecentFailure;
 use super::telling::{MAX_REASON, about};
 use super::{Ended, Failing, Runner};
 use crate::dispatch::consumer::Outcome;
@@ -15,6 +14,7 @@ use crate::dispatch::records::events_of;
 use crate::dispatch::saved::{Row, Suspended};
 use crate::dispatch::schedule::{Retry, Start};
 use crate::journal::{DeadLetter, Position};
+use crate::telemetry::RecentFailure;
 use crate::{Delivery, escape_controls};
 
 impl Runner {
@@ -165,13 +165,14 @@ impl Runner {
             ("retrying", Some(due))
         };
         self.tell_state(start, (event, &about), (state, &reason), due_then);
-        self.recent_failures.add(RecentFailure {
+        let failure = RecentFailure {
             at,
             event,
             attempt,
             outcome: reason.chars().take(MAX_REASON).collect(),
             next_at: due_then.map(|due| self.time_at(due)),
-        });
+        };
+        self.consumer.metrics.failed(failure, now);
         if is_last {
             return self.give_up(start, &reason);
         }

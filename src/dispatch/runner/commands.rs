@@ -138,7 +138,6 @@ impl Runner {
         let mut held_up = HeldUp {
             conversations: conversations.map(|one| (one, next_try(one.due))).collect(),
             sessions: sessions.map(|one| (one, next_try(one.due))).collect(),
-            failures: self.recent_failures.all(),
             options: Some(self.consumer.options.clone()),
         };
         held_up.keep(most);

@@ -5,7 +5,7 @@
 //! everything that waits for the disk (reading, saving) goes on beside them. After a kill, events whose
 //! progress was not saved are delivered again. The runner waits for something to happen and never polls.
 //!
-//! This file has its state, with `failures.rs`, `recent.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has
+//! This file has its state, with `failures.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has
 //! the loop; `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn, and
 //! `telling.rs` tells of them.
 
@@ -17,7 +17,6 @@ mod failures;
 mod fetching;
 mod handed_over;
 mod reading;
-mod recent;
 mod replaying;
 mod run;
 mod saving;
@@ -39,8 +38,6 @@ use tokio::task::JoinSet;
 use self::failures::FailureLog;
 use self::fetching::{Fetching, Reading};
 use self::handed_over::Replaying;
-use self::recent::RecentFailures;
-pub(crate) use self::recent::{MOST as MOST_FAILURES, RecentFailure};
 use self::unsaved::Unsaved;
 use super::consumer::{AttemptObserver, Consumer, EndedAttempt};
 use super::controls::{Command, ConsumerControls};
@@ -68,11 +65,10 @@ pub(crate) struct Runner {
     /// Why the last attempt failed.
     last_failure: Option<String>,
     failures: FailureLog,
-    recent_failures: RecentFailures,
     /// The state that was told last.
     told: &'static str,
-    /// The minute in which the lag was noted last.
-    lag_noted: Option<u32>,
+    /// When the lag was noted last.
+    lag_noted: Option<Instant>,
     schedule: Schedule,
     hasher: SessionHasher,
     reading: Reading,
@@ -249,9 +245,8 @@ impl Runner {
             replaying: Replaying::new(&state.replaying, &state.progress),
             unsaved: Unsaved::default(),
             failing,
-            last_failure: None,
+            last_failure: state.head.failing_reason.clone(),
             failures: FailureLog::default(),
-            recent_failures: RecentFailures::default(),
             told: RUNNING,
             lag_noted: None,
             seen,

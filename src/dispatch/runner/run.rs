@@ -61,6 +61,11 @@ impl Runner {
             }
             return;
         }
+        if self.failing.is_some() {
+            // Since when it fails is known to the next one.
+            self.look_at_the_clock();
+            self.unsaved();
+        }
         // Events whose progress cannot be saved now are delivered again after the next start.
         self.save_all().await;
     }

@@ -1,6 +1,6 @@
 //! Tells those who watch what a consumer does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -39,14 +39,15 @@ impl Runner {
         }
     }
 
-    /// Notes how far the consumer is behind, once in each minute in which an attempt ends.
+    /// Notes how far the consumer is behind, once in each second in which an attempt ends.
     pub(super) fn note_lag(&mut self) {
         let (_, now) = self.seen;
-        let metrics = &self.consumer.metrics;
-        if let Some(minute) = metrics.new_minute(self.lag_noted, now) {
+        let noted = self.lag_noted;
+        if noted.is_none_or(|noted| now.saturating_duration_since(noted) >= LAG_PAUSE) {
             let head = self.context.journal.tail().head();
-            metrics.lag(self.state.progress.lag(head), now);
-            self.lag_noted = Some(minute);
+            let lag = self.state.progress.lag(head);
+            self.consumer.metrics.lag(lag, now);
+            self.lag_noted = Some(now);
         }
     }
 
@@ -111,6 +112,9 @@ pub(super) fn about(record: &Record, part: Part) -> About {
         event: events_of(record, part).first().map(Event::kind),
     }
 }
+
+/// The lag is counted anew after so long.
+const LAG_PAUSE: Duration = Duration::from_secs(1);
 
 /// How much of the last outcome is shown as the reason, in characters.
 pub(super) const MAX_REASON: usize = 500;

@@ -344,6 +344,37 @@ async fn a_failing_consumer_is_suspended_until_resumed() {
     assert_eq!(saved.retries.len(), 2);
 }
 
+/// A reload that starts a consumer again must not take away since when and why it fails.
+#[tokio::test]
+async fn a_new_runner_knows_since_when_and_why_it_fails() {
+    let retry = Retry {
+        first: Duration::from_secs(3600),
+        ..Retry::default()
+    };
+    let options = HandlerOptions::default().retry(retry);
+    let mut world = World::new(options, |_| Then::Fail);
+    let (runner, controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    let before = controls.status().await.unwrap();
+    assert_eq!(before.failing_since, Some(world.clock.now()));
+    // What was saved meanwhile is older than its end.
+    world.clock.advance(Duration::from_secs(2));
+    let saved = async { while world.saved().await.head.failing_ms.is_none() {} };
+    let saved = tokio::time::timeout(Duration::from_secs(20), saved).await;
+    assert!(saved.is_ok());
+    world.clock.advance(Duration::from_secs(20));
+    life.stop().await;
+    let (runner, controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.clock.advance(Duration::from_secs(5));
+    let after = controls.status().await.unwrap();
+    assert_eq!(after.failing_since, before.failing_since);
+    assert_eq!(after.failing_reason.as_deref(), Some("failed"));
+    life.stop().await;
+}
+
 #[tokio::test]
 async fn a_clock_set_back_delays_no_retry() {
     let options = HandlerOptions::default().retry(Retry {

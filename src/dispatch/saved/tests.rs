@@ -60,6 +60,7 @@ fn saved() -> impl Strategy<Value = Saved> {
             floor: saved.progress.floor(),
             paused,
             failing_ms,
+            failing_reason: failing_ms.map(|_| "500 \"".to_owned()),
             suspended: suspended.map(|(since, reason)| Suspended { since, reason }),
         };
         saved

@@ -20,6 +20,8 @@ pub(crate) struct TestPost {
     pub(crate) status: Option<u16>,
     /// Why an attempt would fail.
     pub(crate) verdict: Result<(), String>,
+    /// Whether it would not be made again.
+    pub(crate) is_final: bool,
     /// The addresses of the host that the guard lets pass.
     pub(crate) resolved: Vec<IpAddr>,
     pub(crate) resolving: Duration,
@@ -81,6 +83,7 @@ impl Registry {
                 return Ok(TestPost {
                     status: None,
                     verdict: Err(format!("POST {target}: {rejected}")),
+                    is_final: false,
                     resolved: Vec::new(),
                     resolving,
                     first_byte: None,
@@ -98,6 +101,7 @@ impl Registry {
         Ok(TestPost {
             status: answer.status,
             verdict,
+            is_final: answer.is_final,
             resolved: resolved.iter().map(std::net::SocketAddr::ip).collect(),
             resolving,
             first_byte: answer.first_byte,

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::super::news::News;
+use super::super::recent::RecentFailure;
 use super::super::stats::{Rings, Stats};
 use super::family::{Gauge, Labels, SecondsGauge, labels};
 use super::{Families, Metrics};
@@ -152,16 +153,14 @@ impl ConsumerMetrics {
         self.with_rings(now, |rings, minute| rings.count(minute, DEAD));
     }
 
-    /// The minute for which the lag is to be noted, if it is another one than `noted`.
-    pub(crate) fn new_minute(&self, noted: Option<u32>, now: Instant) -> Option<u32> {
-        self.stats
-            .minute(now)
-            .filter(|minute| noted != Some(*minute))
+    /// Notes the lag. The largest of each minute is kept.
+    pub(crate) fn lag(&self, lag: u64, now: Instant) {
+        self.with_rings(now, |rings, minute| rings.note(minute, LAG, lag));
     }
 
-    /// Notes the lag.
-    pub(crate) fn lag(&self, lag: u64, now: Instant) {
-        self.with_rings(now, |rings, minute| rings.set(minute, LAG, lag));
+    /// Keeps a failed attempt, for an administrator.
+    pub(crate) fn failed(&self, failure: RecentFailure, now: Instant) {
+        self.with_rings(now, |rings, _| rings.failed(failure));
     }
 
     fn with_rings(&self, now: Instant, change: impl FnOnce(&Rings, u32)) {

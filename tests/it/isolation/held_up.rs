@@ -57,7 +57,7 @@ async fn a_held_up_conversation_is_shown() {
     check(&server, &shown, ("many", "2"), BEHIND).await;
     // Nothing is held up when it works again.
     served::until("replayed", async || {
-        let (_, answer) = api(&server, "POST", "/api/replay", &json!({})).await;
+        let (_, answer) = api(&server, "POST", "/api/replay", &json!({ "all": true })).await;
         answer["matched"] == 2 + 3 + BEHIND
     })
     .await;

@@ -10,6 +10,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 use super::{NEW, OLD, Refusing, message};
+use crate::served::until;
 use crate::support::{ask, secret};
 
 /// The gateway has the new secret first.
@@ -28,6 +29,14 @@ async fn nothing_is_lost_in_a_rotation_gone_wrong() {
     assert_eq!((status, answer), (200, none));
 
     it.change(OLD, NEW).await;
+    // What is left to do is on the first page.
+    until("it is told", async || {
+        let now = TestRequest::get("/ui/now");
+        let now = now.send(it.server.admin_address().unwrap()).await;
+        now.text()
+            .contains("100 refused requests can be accepted now: verify again")
+    })
+    .await;
     let dry = json!({"looked_at": 101, "valid": 100, "accepted": 0, "duplicates": 0});
     let (_, answer) = it
         .ask("POST", "/api/refused/verify", &json!({"dry_run": true}))

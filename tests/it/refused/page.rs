@@ -80,12 +80,31 @@ async fn buttons_do_what_the_page_shows() {
     let path = forget("api/refused");
     assert_eq!(buttons(&shown)[1], ("Forget 5 requests", path));
 
+    // Nobody has to look at what was meant for nothing here.
+    it.send(&TestRequest::get("/webhook"), 405).await;
+    until("it was kept", async || {
+        page(&it, "").await.contains("Forget 6 requests")
+    })
+    .await;
+    assert!(page(&it, "").await.contains("data-refused=\"4\""));
+    for (method, path, body) in [
+        ("POST", "/api/refused/verify", json!({ "source": "nope" })),
+        ("DELETE", "/api/refused?source=nope", json!({})),
+    ] {
+        let (status, answer) = it.ask(method, path, &body).await;
+        let error = answer["error"].as_str().unwrap();
+        assert!(
+            status == 404 && error.contains("no source \"nope\"; there are: hub"),
+            "{answer}"
+        );
+    }
+
     // The API takes what the buttons send.
     let (status, answer) = it.ask("POST", "/api/refused/verify", &all[2]).await;
     assert_eq!((status, &answer["looked_at"]), (200, &json!(3)));
     let forgotten =
         async |path: &str| it.ask("DELETE", path, &json!({})).await.1["forgotten"].take();
-    assert_eq!(forgotten("/api/refused?source=hub").await, 3);
+    assert_eq!(forgotten("/api/refused?source=hub").await, 4);
     let shown = page(&it, "?source=hub").await;
     assert!(shown.contains("Nothing that matches is kept."), "{shown}");
     assert_eq!(forgotten("/api/refused").await, 2);

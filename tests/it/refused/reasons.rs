@@ -193,7 +193,7 @@ async fn the_reason_is_found() {
     let why = near["refused"][0]["why"].as_str().unwrap();
     assert_eq!(
         why,
-        "no source has the path /webhooks; did you mean `/webhook`?"
+        "no source has the path /webhooks; did you mean /webhook?"
     );
     it.0.server.stop().await;
 }

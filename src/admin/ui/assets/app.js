@@ -200,7 +200,10 @@ setInterval(() => {
 /** Tells what was answered, in the words of the server: `{name}` stands for a field of the answer. */
 function tellAnswer(answer, done, bad = done) {
   const isBad = [false, 0].includes(answer.valid) || answer.delivered === false;
-  const field = (_, path) => path.split(".").reduce((at, name) => at?.[name], answer) ?? "";
+  const field = (_, path) => {
+    const found = path.split(".").reduce((at, name) => at?.[name], answer) ?? "";
+    return Array.isArray(found) ? found.join(", ") : found;
+  };
   const left = (answer.left_out ?? []).map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`);
   const lines = [(isBad ? bad : done).replace(/\{([\w.]+)\}/g, field), ...left, answer.warning].filter(Boolean);
   say(lines.join("\n"), isBad || lines.length > 1);
@@ -239,9 +242,14 @@ function act(button) {
   typed.value = "";
   typed.oninput = () => { go.disabled = Boolean(type) && typed.value !== type; };
   typed.oninput();
-  form.onsubmit = (event) => {
+  form.onsubmit = async (event) => {
     event.preventDefault();
-    submit(form, call, { done, bad, then });
+    const error = await submit(form, call, { done, bad, then });
+    if (error?.code !== "plan_changed") return;
+    // What was shown is shown again, as it is now.
+    confirmation.close();
+    say(error.message, true);
+    told(panel.open ? openPanel(panel.dataset.path) : again());
   };
   confirmation.showModal();
   (type ? typed : go).focus();
@@ -256,6 +264,7 @@ const told = async (work) => {
 };
 
 async function openPanel(path) {
+  panel.dataset.path = path;
   const answer = await send("GET", path);
   const held = panel.contains(document.activeElement) && document.activeElement.name;
   panel.replaceChildren(...(answer.ok ? nodes(await answer.text()) : failure(await problem(answer))));
@@ -274,13 +283,14 @@ function preview(form) {
   return openPanel(asked);
 }
 
-/** What a form says: names that end in `[]` are lists. */
+/** What a form says: names that end in `[]` are lists, of all where none is ticked. */
 function fields(form) {
   const said = {};
   for (const [name, value] of filled(form)) {
     if (name.endsWith("[]")) (said[name.slice(0, -2)] ??= []).push(value);
     else said[name] = value;
   }
+  for (const { name } of $$("[name$='[]']", form)) said[name.slice(0, -2)] ??= ["*"];
   return said;
 }
 
@@ -437,7 +447,8 @@ function move(step) {
 
 function replay() {
   const chosen = ids();
-  if (chosen.length && $("[data-replay]", main)) return openPanel(`ui/replay?ids=${chosen.join(",")}`);
+  if (!$("[data-replay]", main)) return $("a[href^='ui/replay'], a[href^='ui/dead']", main)?.click();
+  if (chosen.length) return openPanel(`ui/replay?ids=${chosen.join(",")}`);
 }
 
 const KEYS = {
@@ -451,10 +462,10 @@ const KEYS = {
   y: () => ids().length && copy(ids().join("\n")),
   "[": () => $("a[rel=prev]", main)?.click(),
   "]": () => $("a[rel=next]", main)?.click(),
-  // From one thing to the list that it is of; a list leads nowhere.
+  // From one thing to the list that it is of; a whole list leads nowhere.
   Escape: () => {
     const [list, one] = pathOf(current).split("/");
-    if (one === undefined) main.focus();
+    if (one === undefined && !current.search) main.focus();
     else if (history.state?.within) history.back();
     else open(list);
   },

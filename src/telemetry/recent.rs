@@ -1,4 +1,5 @@
-//! [`RecentFailures`]: the newest failed attempts of a consumer, for an administrator.
+//! [`RecentFailures`]: the newest failed attempts of a consumer, for an administrator. They outlive its runners: a
+//! reload that starts it again does not take away why it fails.
 
 use std::collections::VecDeque;
 
@@ -31,7 +32,7 @@ impl RecentFailures {
 }
 
 /// How many are kept.
-pub(crate) const MOST: usize = 16;
+const MOST: usize = 16;
 
 #[cfg(test)]
 mod tests {
