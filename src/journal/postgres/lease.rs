@@ -197,8 +197,12 @@ impl Heart {
         following.heard_deletion(Some(number(row, 4)));
         heard(&shared.news.commands, number(row, 5));
         heard(&shared.news.notes, number(row, 6));
-        let (names, settings): (Vec<String>, Vec<String>) = (row.get(14), row.get(15));
-        let peers = names.into_iter().zip(settings);
+        // NULL where no instance is left.
+        let list = |column| {
+            row.get::<_, Option<Vec<String>>>(column)
+                .unwrap_or_default()
+        };
+        let peers = list(14).into_iter().zip(list(15));
         let peers = peers.map(|(name, settings)| Peer { name, settings });
         shared.peers.hear(peers.collect());
     }
