@@ -94,7 +94,7 @@ impl Elsewhere {
             overflowed: 0,
             retrying: saved.retries.len() as u64,
             failing_since: failing.and_then(|lasted| now.checked_sub(lasted).ok()),
-            failing_reason: failing.and(saved.head.failing_reason.clone()),
+            failing_reason: None,
             suspended: saved.head.suspended.clone(),
         }
     }

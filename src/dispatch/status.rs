@@ -34,7 +34,8 @@ pub(crate) struct ConsumerStatus {
     pub(crate) retrying: u64,
     /// When the first failure since the last success happened, by the monotonic clock.
     pub(crate) failing_since: Option<Timestamp>,
-    /// Why the last attempt failed; `None` when it did not.
+    /// Why the last attempt failed; `None` when it did not, or none was
+    /// made since the program started.
     pub(crate) failing_reason: Option<String>,
     /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing until
     /// it is resumed.

@@ -157,7 +157,7 @@ fn broken() -> [Case; 9] {
             "not-http",
             [Cut("SSH-2.0-OpenSSH_9.2\r\n")],
             2,
-            Delivered(&["invalid HTTP version parsed"]),
+            Delivered(&["the answer is no HTTP: invalid HTTP version parsed"]),
         ),
         case(
             "endless-head",

@@ -233,6 +233,8 @@ impl Runner {
             before,
             since: seen.1,
         });
+        let last_failure = failing.is_some().then(|| consumer.metrics.last_failure());
+        let last_failure = last_failure.flatten();
         let mut runner = Self {
             schedule: Schedule::new(Limits {
                 slots: consumer.concurrency(),
@@ -245,7 +247,7 @@ impl Runner {
             replaying: Replaying::new(&state.replaying, &state.progress),
             unsaved: Unsaved::default(),
             failing,
-            last_failure: state.head.failing_reason.clone(),
+            last_failure,
             failures: FailureLog::default(),
             told: RUNNING,
             lag_noted: None,

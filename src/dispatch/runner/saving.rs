@@ -73,7 +73,6 @@ impl Runner {
         let head = &mut self.state.head;
         head.floor = self.state.progress.floor();
         head.failing_ms = lasted.map(|lasted| u64::try_from(lasted).unwrap_or(u64::MAX));
-        head.failing_reason = lasted.and(self.last_failure.clone());
         let (revived, dead) = (&mut self.unsaved.revived, &mut self.unsaved.dead);
         let (revived, dead) = (std::mem::take(revived), std::mem::take(dead));
         let change = ProgressChange {

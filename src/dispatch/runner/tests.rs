@@ -866,6 +866,7 @@ impl World {
             takes_bodies: Arc::clone(&takes_bodies),
         });
         let metrics = Metrics::new();
+        metrics.stats().begin(clock.now(), clock.monotonic());
         let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
         Self {
             journal: Arc::new(Memory::new(clock.clone(), 1)),

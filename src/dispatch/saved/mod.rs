@@ -67,9 +67,6 @@ pub(crate) struct Head {
     /// succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failing_ms: Option<u64>,
-    /// Why the last of them failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failing_reason: Option<String>,
     /// Set while the consumer is suspended because nothing succeeded for too long, until an
     /// administrator resumes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

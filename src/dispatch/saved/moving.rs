@@ -165,7 +165,6 @@ impl Unite for United {
             let (head, own) = (&mut all.head, part.head);
             head.paused |= own.paused;
             head.failing_ms = head.failing_ms.max(own.failing_ms);
-            head.failing_reason = head.failing_reason.take().or(own.failing_reason);
             let earlier = [head.suspended.take(), own.suspended].into_iter().flatten();
             head.suspended = earlier.min_by_key(|one| one.since);
             for (position, waiting) in part.retries {

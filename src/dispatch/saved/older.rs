@@ -62,7 +62,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Saved> {
             paused: older.paused,
             failing_ms: failing.map(|failing| u64::try_from(failing).unwrap_or_default()),
             suspended: older.suspended,
-            failing_reason: None,
         },
         progress: Progress::starting_after(older.floor),
         ..Saved::default()

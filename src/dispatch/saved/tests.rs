@@ -60,7 +60,6 @@ fn saved() -> impl Strategy<Value = Saved> {
             floor: saved.progress.floor(),
             paused,
             failing_ms,
-            failing_reason: failing_ms.map(|_| "500 \"".to_owned()),
             suspended: suspended.map(|(since, reason)| Suspended { since, reason }),
         };
         saved

@@ -163,6 +163,12 @@ impl ConsumerMetrics {
         self.with_rings(now, |rings, _| rings.failed(failure));
     }
 
+    /// What came of the newest failed attempt since the program started.
+    pub(crate) fn last_failure(&self) -> Option<String> {
+        let newest = self.stats.failures(&self.name).into_iter().next()?;
+        Some(newest.outcome)
+    }
+
     fn with_rings(&self, now: Instant, change: impl FnOnce(&Rings, u32)) {
         if let Some(minute) = self.stats.minute(now) {
             let rings = self.rings.get_or_init(|| self.stats.consumer(&self.name));

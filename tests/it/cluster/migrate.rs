@@ -7,7 +7,7 @@ use offhook::testing::{TestEvent, TestRequest};
 use serde_json::{Value, json};
 
 use super::database::Server as Database;
-use super::{Cluster, message, subscription};
+use super::{Cluster, client, message, subscription};
 use crate::served::{Served, command, until};
 use crate::subscriber::{Answer, Subscriber};
 use crate::support::{Folder, KEY, Ran, ask, offhook, run, secret};
@@ -241,6 +241,16 @@ async fn a_journal_goes_to_a_database_and_back() {
     assert_eq!((counts("dead_letters"), counts("documents")), (1, 4));
     let ran = migrate(&old.0, &new.0);
     assert!(ran.said.contains("holds a journal already"), "{ran:?}");
+
+    // Each key is in a bucket that has a partition, or will get one.
+    let (client, schema) = (client(&cluster.url).await.unwrap(), &cluster.schema);
+    let sql = format!(
+        "SELECT count(*), count(*) FILTER (WHERE bucket = until / claim_span * claim_span) \
+         FROM {schema}.claim, {schema}.meta"
+    );
+    let row = client.query_one(&sql, &[]).await.unwrap();
+    let (keys, well): (i64, i64) = (row.get(0), row.get(1));
+    assert!(keys > 0 && keys == well, "{well} of {keys}");
 
     let (a, b) = (Served::start(&new), cluster.start("b"));
     check(&a, &subscribers, &known, 1).await;

@@ -123,8 +123,8 @@ async fn late_statuses_are_left_out_after_restarts() {
         }
         // Each conversation goes on behind the late one.
         for message in 0..LATE.len() {
-            send_status(&after, message, "played").await;
-            expected.push((message.to_string(), "played".to_owned()));
+            send_status(&after, message, "read-self").await;
+            expected.push((message.to_string(), "read-self".to_owned()));
         }
         handled(&folder, &expected).await;
         after.program.stop();

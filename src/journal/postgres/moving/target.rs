@@ -306,7 +306,8 @@ const ADD_BLOCKS: &str = "INSERT INTO block (last, first, kept_at, batch, total,
 const ADD_KEYS: &str = "INSERT INTO moved_key (key, seq, part, until) \
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::bigint[])";
 const ADD_CLAIMS: &str = "WITH added AS (INSERT INTO claim (key, seq, part, until, bucket) \
-    SELECT a.key, a.seq, a.part, a.until, a.until / m.claim_span FROM moved_key a, meta m WHERE NOT EXISTS \
+    SELECT a.key, a.seq, a.part, a.until, a.until / m.claim_span * m.claim_span \
+    FROM moved_key a, meta m WHERE NOT EXISTS \
     (SELECT FROM moved_key b WHERE b.seq = a.seq AND b.part = a.part AND b.key <> a.key) RETURNING 1) \
     SELECT count(*) FROM added";
 const PAIRED: &str = "SELECT count(*) FROM moved_key a WHERE EXISTS \
