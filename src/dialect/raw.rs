@@ -84,7 +84,7 @@ impl Raw {
     }
 
     /// Reads the sender's own id of the event from these fields of a form, together: a message and its status
-    /// are two events. Of those fields the first must be there.
+    /// are two events. A form without one of those fields has no id.
     pub fn id_fields(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.id_fields = names.into_iter().map(Into::into).collect();
         self
@@ -115,7 +115,8 @@ impl Raw {
         let ids: Vec<&str> = { self.id_fields.iter() }
             .map(|name| form.value(name).unwrap_or_default())
             .collect();
-        if ids.first().is_some_and(|first| !first.is_empty()) {
+        // What has only some of them is another kind of event.
+        if !ids.is_empty() && ids.iter().all(|id| !id.is_empty()) {
             event.event_id = Some(ids.join("\n"));
         }
         event.extra = form.extra();
@@ -377,7 +378,7 @@ mod tests {
         let (sent, session) = read("Sid=1&Status=sent&To=%2B49");
         assert_eq!(session.as_deref(), Some("+49"));
         assert!(sent.is_some() && sent != read("Sid=1&Status=read").0);
-        assert!(read("Sid=1").0.is_some());
+        assert_eq!(read("Sid=1").0, None);
         assert_eq!(read("Status=sent").0, None);
         assert_eq!(read("{}").0, None);
     }

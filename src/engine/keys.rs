@@ -115,14 +115,15 @@ impl Keys<'_> {
             }
             Event::Status(event) => event.message_id.as_deref(),
             Event::Connection(_) => return self.by_state("connection"),
-            Event::Unknown(event) => match &event.event_id {
-                Some(id) => return self.named(&[b"unknown", id.as_bytes()]),
-                None => None,
+            Event::Unknown(event) => match event.event_id.as_deref() {
+                Some(id) if !id.is_empty() => return self.named(&[b"unknown", id.as_bytes()]),
+                _ => None,
             },
             #[allow(unreachable_patterns)]
             _ => None,
         };
-        match message_id {
+        // An empty id is none: some senders write one where they have none.
+        match message_id.filter(|id| !id.is_empty()) {
             Some(id) => self.by_content(event.kind().as_str(), id),
             None => self.by_bytes(),
         }
@@ -246,6 +247,11 @@ mod tests {
             assert_eq!(key(&one), key(&other), "{one} {other}");
         }
         let different = [
+            // An empty id is none, so the time counts.
+            (
+                r#"{"from":"+1","messageId":"","timestamp":1}"#.to_owned(),
+                r#"{"from":"+1","messageId":"","timestamp":2}"#.to_owned(),
+            ),
             (status(""), status(r#","participant":"1""#)),
             (
                 status(r#","participant":"1""#),

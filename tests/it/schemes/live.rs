@@ -368,6 +368,10 @@ async fn forms_and_lists_are_read() {
     assert!(!sent("twilio", form).await);
     assert!(!sent("twilio", &form.replace("sent", "delivered")).await);
     assert!(sent("twilio", &format!("{form}&More=1")).await);
+    // Without one of the fields of the id, everything counts.
+    let action = "MessageSid=SM1&EventType=onMessageUpdated&Body=";
+    assert!(!sent("twilio", &format!("{action}a")).await);
+    assert!(!sent("twilio", &format!("{action}b")).await);
     let line = r#"{"destination":"U1","events":[{"type":"message","webhookEventId":"1"},{"type":"follow","webhookEventId":"2"}]}"#;
     assert!(!sent("line", line).await);
     assert!(sent("line", &line.replace("[{", "[ {")).await);
