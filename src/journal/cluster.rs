@@ -105,13 +105,13 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// Says that this instance has applied all changes of documents up to this one.
     fn applied(&self, version: Version);
 
-    /// Waits until every living instance has applied all changes of documents up to this one. One that is away is
-    /// waited for until it is seen dead.
+    /// Waits until every living instance has applied all changes of documents up to this one; without one, those
+    /// that are stored now. One that is away is waited for until it is seen dead.
     ///
     /// # Errors
     ///
     /// If that cannot be known now.
-    async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable>;
+    async fn applied_by_all(&self, version: Option<Version>) -> Result<(), Unavailable>;
 
     /// Leaves a note for the other instances. Returns its number. Notes older than a day are removed.
     ///

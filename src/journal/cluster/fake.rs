@@ -228,7 +228,7 @@ impl Cluster for FakeCluster {
 
     fn applied(&self, _: Version) {}
 
-    async fn applied_by_all(&self, _: Version) -> Result<(), Unavailable> {
+    async fn applied_by_all(&self, _: Option<Version>) -> Result<(), Unavailable> {
         Ok(())
     }
 

@@ -77,7 +77,7 @@ impl Cluster for Postgres {
         Postgres::applied(self, version);
     }
 
-    async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable> {
+    async fn applied_by_all(&self, version: Option<Version>) -> Result<(), Unavailable> {
         documents::applied_by_all(&self.shared, version).await
     }
 

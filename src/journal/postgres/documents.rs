@@ -4,12 +4,19 @@ use std::time::Duration;
 
 use super::link::Link;
 use super::shared::Shared;
-use super::sql::signed;
+use super::sql::{number, signed};
 use crate::journal::{Unavailable, Version};
 
-/// Waits until every living instance has applied this change. One that is away is waited for until it is seen dead,
+/// Waits until every living instance has applied this change, or the newest of now. One that is away is waited for until it is seen dead,
 /// which takes less than two leases.
-pub(super) async fn applied_by_all(shared: &Shared, version: Version) -> Result<(), Unavailable> {
+pub(super) async fn applied_by_all(
+    shared: &Shared,
+    version: Option<Version>,
+) -> Result<(), Unavailable> {
+    let version = match version {
+        Some(version) => version,
+        None => number(&shared.link.read(NEWEST, &[]).await?[0], 0),
+    };
     let clock = &shared.clock;
     let until = clock.monotonic() + 3 * shared.longest_lease();
     let mut pause = SHORTEST_PAUSE;
@@ -39,6 +46,8 @@ pub(super) async fn forget_removed(
         .await
         .map(drop)
 }
+
+const NEWEST: &str = "SELECT documents FROM meta";
 
 /// An instance that has not applied the change.
 const WAITING: &str = "SELECT (SELECT name FROM instance WHERE documents < $1 ORDER BY id LIMIT 1)";

@@ -68,15 +68,14 @@ impl Registry {
         let set = loop {
             if self.pipeline.is_shared() && self.get(&wanted.key).is_none() {
                 // Another instance may still run an earlier one that was removed.
-                let newest = *self.pipeline.journal().watch_documents().borrow();
-                self.applied_by_all(newest).await?;
+                self.applied_by_all(None).await?;
             }
             let set = self.set_now(wanted.clone(), only_new).await;
             if !is_overtaken(&set, &mut tries) {
                 break set?;
             }
         };
-        self.applied_by_all(set.0.version).await?;
+        self.applied_by_all(Some(set.0.version)).await?;
         Ok(set)
     }
 
@@ -121,7 +120,7 @@ impl Registry {
                 break changed?;
             }
         };
-        self.applied_by_all(entry.version).await?;
+        self.applied_by_all(Some(entry.version)).await?;
         Ok(entry)
     }
 
@@ -154,7 +153,7 @@ impl Registry {
                 break resumed?;
             }
         };
-        Ok(self.applied_by_all(version).await?)
+        Ok(self.applied_by_all(Some(version)).await?)
     }
 
     async fn resume_now(self: &Arc<Self>, consumer: &str) -> Result<Version, ChangeError> {
@@ -269,24 +268,25 @@ impl Registry {
         }
     }
 
-    /// Removes these. Returns the keys of those that were there, and the version of the last change.
+    /// Removes these. Returns the keys of those that were there, and the version of the last change; without one,
+    /// another instance may have removed them, and others may not know it yet.
     async fn remove_now(
         self: &Arc<Self>,
         which: &(impl Fn(&RegisteredSubscription) -> bool + Send + Sync),
-    ) -> Result<(Vec<SubscriptionKey>, Version), ChangeError> {
+    ) -> Result<(Vec<SubscriptionKey>, Option<Version>), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         let mut entries = self.list(None);
         entries.retain(which);
         for entry in &entries {
             entry.check_changeable()?;
         }
-        let (mut keys, mut newest) = (Vec::new(), 0);
+        let (mut keys, mut newest) = (Vec::new(), None);
         for entry in entries {
             let key = entry.subscription.key;
             let put = self
                 .put(&key.document(REGISTERED), None, entry.version)
                 .await;
-            newest = self.stored(&key, put).await?;
+            newest = Some(self.stored(&key, put).await?);
             self.lock().remove(&key);
             if self.pipeline.is_shared() {
                 // Others may still save its progress.
@@ -306,7 +306,7 @@ impl Registry {
     /// Waits until nothing more is sent for subscriptions that were removed.
     async fn removed(
         &self,
-        (keys, version): (Vec<SubscriptionKey>, Version),
+        (keys, version): (Vec<SubscriptionKey>, Option<Version>),
     ) -> Result<(), ChangeError> {
         self.applied_by_all(version).await?;
         for key in keys {

@@ -31,7 +31,7 @@ impl Registry {
     /// # Errors
     ///
     /// When that cannot be known now. The change is stored, and the others follow.
-    pub(super) async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable> {
+    pub(super) async fn applied_by_all(&self, version: Option<Version>) -> Result<(), Unavailable> {
         match self.pipeline.cluster() {
             Some(cluster) => cluster.applied_by_all(version).await,
             None => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use offhook::testing::TestRequest;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 
 use super::administration::{HOOK, expect, subscribe};
 use super::dispatch::{acknowledged, first_arrivals};
-use super::{Cluster, subscription};
+use super::{Cluster, client, subscription};
 use crate::served::{Served, until};
 use crate::subscriber::{Answer, Subscriber};
 
@@ -38,7 +39,17 @@ async fn an_instance_that_stood_still_sends_nothing_after_a_removal() {
         acknowledged(&[&a, &b], conversation, conversation, 1).await;
     }
     b.program.signal("STOP");
-    expect(&a, 200, "DELETE", HOOK, Value::Null).await;
+    let removal = || expect(&a, 200, "DELETE", HOOK, Value::Null);
+    let repeated = async {
+        sleep(Duration::from_millis(300)).await;
+        // It finds nothing to remove, and promises the same.
+        removal().await;
+        let client = client(&cluster.url).await.unwrap();
+        let living = format!("SELECT count(*) FROM {}.instance", cluster.schema);
+        let living: i64 = client.query_one(&living, &[]).await.unwrap().get(0);
+        assert_eq!(living, 1, "answered while the other one may go on");
+    };
+    join(removal(), repeated).await;
     // What had been sent before the answer is read.
     sleep(Duration::from_millis(100)).await;
     let count = removed.count();
