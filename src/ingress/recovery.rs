@@ -89,7 +89,7 @@ impl Ingress {
         let (headers, body) = (kept.headers(), kept.body()?.clone());
         let verified = served
             .verify
-            .verify_again(&headers, kept.session(), body, kept.at);
+            .verify_again(&headers, kept.session_in_path(), body, kept.at);
         Some(Envelope::open(verified.ok()?, &served.reader))
     }
 

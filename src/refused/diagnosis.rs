@@ -143,7 +143,7 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
             "the value of a header that the source needs now is not kept, so nothing can be tried";
         return vec![Finding::new("unexplained", why)];
     }
-    let (headers, session) = (kept.headers(), kept.session());
+    let (headers, session) = (kept.headers(), kept.session_in_path());
     let refusal = match source
         .verify
         .verify_again(&headers, session, body.clone(), kept.at)
@@ -168,7 +168,7 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
     {
         return vec![finding];
     }
-    let own = source.own_secrets(session);
+    let own = source.own_secrets(kept.session());
     let tried = own
         .into_iter()
         .flat_map(Secrets::iter)

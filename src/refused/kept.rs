@@ -77,6 +77,11 @@ impl Kept {
         self.session.as_deref()
     }
 
+    /// The same, with the path.
+    pub(crate) fn session_in_path(&self) -> Option<(&str, &str)> {
+        Some((self.session()?, &self.path))
+    }
+
     /// The same as it is shown.
     pub(super) fn shown_session(&self) -> Option<&str> {
         let session = self.session()?;

@@ -188,14 +188,19 @@ impl VerifySignature {
 
     /// Verifies a request that was refused before, with the secrets of now, but at the time of its receipt. What
     /// becomes of it has the header `offhook-recovered`, which no sender can send.
+    ///
+    /// `session` is that of the path, with the path: a scheme that signs the address must not take one session for
+    /// another.
     pub(crate) fn verify_again(
         &self,
         headers: &HeaderMap,
-        session: Option<&str>,
+        session: Option<(&str, &str)>,
         body: Bytes,
         received_at: Timestamp,
     ) -> Result<Verified, Refusal> {
-        let claimed = self.verifier.claim(headers, None, received_at)?;
+        let (session, path) = session.unzip();
+        let addressed = Addressed { headers, path };
+        let claimed = self.verifier.claim(&addressed, None, received_at)?;
         self.verify_marked(RECOVERED, &claimed, headers, session, body, received_at)
     }
 
@@ -332,6 +337,22 @@ impl Headers for HeaderMap {
             self.get_all(name)
         };
         only(values.map(|value| value.as_bytes()))
+    }
+}
+
+/// The headers of a request that was kept, and its path, if that matters. Its query is not kept.
+struct Addressed<'a> {
+    headers: &'a HeaderMap,
+    path: Option<&'a str>,
+}
+
+impl Headers for Addressed<'_> {
+    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
+        self.headers.value(name)
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.path
     }
 }
 
