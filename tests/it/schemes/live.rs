@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::from_file::FromFile;
 use crate::served::{Served, until};
-use crate::support::{Folder, offhook, secret};
+use crate::support::{Folder, ask, offhook, secret};
 
 const KEY: &str = "0123456789abcdef";
 const VERIFY: &str = "a-token-for-meta";
@@ -155,6 +155,14 @@ async fn each_scheme_takes_its_own_and_nothing_else() {
         "another address",
     );
     assert_eq!(right.send(to).await.status, 204);
+    // Also where it is verified again: what was sent for the whole source is not an event of a session.
+    let captured = request(twilio.unwrap(), "/twilio?a=%2F", "A=2", KEY);
+    let elsewhere = captured.path("/twilio/victim");
+    is_refused(&elsewhere.send(to).await, "a session that was not signed");
+    let admin = it.server.admin_address().unwrap();
+    let body = r#"{"source":"twilio"}"#;
+    let (status, answer) = ask(admin, "POST", "/api/refused/verify", body).await;
+    assert_eq!((status, &answer["valid"]), (200, &0.into()), "{answer}");
 }
 
 #[actix_web::test]
