@@ -19,6 +19,7 @@ pub(crate) async fn to_sqlite(
 ) -> Result<Moved, MoveError> {
     let source = PostgresSource::open(&options, clock).await?;
     let mut target = SqliteTarget::open(folder, &source.identity(), clock)?;
+    target.refuse_used(source.head)?;
     let resumed_at = target.resumed_at;
     if let Some(at) = resumed_at {
         told(MoveStep::Resumed(at));

@@ -335,7 +335,22 @@ async fn a_move_that_was_killed_goes_on() {
     })
     .await;
     assert!(!back.0.join("journal/journal.db").exists());
+    let moving = back.0.join("journal/moving");
+    let from = std::fs::read_to_string(moving.join("from")).unwrap();
     goes_on(&migrate(&new.0, &back.0));
+    // As one is left that was killed when the journal had its place already.
+    std::fs::create_dir(&moving).unwrap();
+    std::fs::write(moving.join("from"), from).unwrap();
+    let ran = migrate(&new.0, &back.0);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let counts = ran.json();
+    assert_eq!(
+        (&counts["events"], &counts["dedup_keys"]),
+        (&json!(BODIES), &json!(BODIES))
+    );
+    assert!(!moving.exists());
+    let ran = migrate(&new.0, &back.0);
+    assert!(ran.said.contains("there is a journal already"), "{ran:?}");
     let served = Served::start(&back);
     let event = TestEvent::message("+1", &"x".repeat(BODY)).session("s");
     assert!(send(&served, &event.id("7").sign(&secret(KEY))).await);

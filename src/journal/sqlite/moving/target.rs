@@ -1,7 +1,8 @@
 //! [`SqliteTarget`]: writes a journal beside the place where it is looked for, and puts it there when it is whole.
 //!
 //! It is in the folder `moving` of `journal.path`: `from` says of which journal, `keys` is there when all dedup
-//! keys are, and `done` when everything is. Then the segments get their place, and at last the database.
+//! keys are, and `done` when everything is. Then the segments get their place, and at last the database. What is left
+//! of the folder is removed after that, `from` last: where it is without a database, the journal has its place already.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -31,6 +32,8 @@ pub(in crate::journal) struct SqliteTarget {
     now: i64,
     /// Up to which body an earlier process had come.
     pub(in crate::journal) resumed_at: Option<Seq>,
+    /// An earlier process has put the journal where it is looked for.
+    is_placed: bool,
     /// No server opens a journal in the folder.
     _lock: File,
 }
@@ -55,29 +58,44 @@ impl SqliteTarget {
         folder::create(folder).map_err(|error| refused(&error))?;
         let lock = folder::lock(folder).map_err(|error| refused(&error))?;
         let (moving, database) = (folder.join(MOVING), folder.join(FILE));
-        if std::fs::metadata(&database).is_ok_and(|file| file.len() > 0) {
-            return Err(refused(
-                &"there is a journal already; set journal.path of the settings of --to to another folder",
-            ));
+        let is_from = std::fs::read_to_string(moving.join(FROM)).is_ok_and(|found| found == from);
+        let is_known = is_from && moving.join(FILE).exists();
+        let has_journal = std::fs::metadata(&database).is_ok_and(|file| file.len() > 0);
+        let is_placed = is_from && !is_known && has_journal;
+        if has_journal && !is_placed {
+            return Err(refused(&TAKEN));
         }
-        let is_known = std::fs::read_to_string(moving.join(FROM)).is_ok_and(|found| found == from);
-        if !is_known {
+        if !is_known && !is_placed {
             folder::missing(folder, &database).map_err(|error| refused(&error))?;
             begin(&moving, from).map_err(|error| refused(&error))?;
         }
-        let database = open(&moving.join(FILE)).map_err(|error| refused(&error))?;
+        let written = match is_placed {
+            true => database,
+            false => moving.join(FILE),
+        };
+        let database = open(&written).map_err(|error| refused(&error))?;
         let mut target = Self {
             folder: folder.to_owned(),
             moving,
             database,
             now: clock.now().as_millisecond(),
             resumed_at: None,
+            is_placed,
             _lock: lock,
         };
-        if is_known {
+        if is_known || is_placed {
             target.resumed_at = Some(target.newest().map_err(failed)?);
         }
         Ok(target)
+    }
+
+    /// Refuses a journal that was put where it is looked for and has gone on since: it is in use.
+    pub(in crate::journal) fn refuse_used(&self, head: Seq) -> Result<(), MoveError> {
+        if !self.is_placed || self.resumed_at == Some(head) {
+            return Ok(());
+        }
+        let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
+        Err(MoveError::Refused(format!("{}: {TAKEN}", folder.display())))
     }
 
     /// The newest body that is there.
@@ -191,7 +209,7 @@ impl SqliteTarget {
 
     /// Whether everything is there.
     pub(in crate::journal) fn is_done(&self) -> bool {
-        self.moving.join(DONE).exists()
+        self.is_placed || self.moving.join(DONE).exists()
     }
 
     pub(in crate::journal) fn counts(&self, shapes: &dyn Reshape) -> rusqlite::Result<MovedCounts> {
@@ -220,6 +238,7 @@ impl SqliteTarget {
             folder,
             moving,
             database,
+            is_placed,
             ..
         } = self;
         store::checkpoint(&database).map_err(failed)?;
@@ -229,15 +248,17 @@ impl SqliteTarget {
         mode.map_err(failed)?;
         database.close().map_err(|(_, error)| failed(error))?;
         let place = || {
-            File::open(moving.join(FILE))?.sync_all()?;
             let (from, to) = (moving.join(KEYS), folder.join(KEYS));
-            if from.exists() {
-                std::fs::rename(from, &to)?;
+            if !is_placed {
+                File::open(moving.join(FILE))?.sync_all()?;
+                if from.exists() {
+                    std::fs::rename(from, &to)?;
+                }
+                sync(&folder)?;
+                std::fs::rename(moving.join(FILE), folder.join(FILE))?;
+                sync(&folder)?;
             }
-            sync(&folder)?;
-            std::fs::rename(moving.join(FILE), folder.join(FILE))?;
-            sync(&folder)?;
-            std::fs::remove_dir_all(&moving)?;
+            remove(&moving)?;
             length_of_segments(&to)
         };
         let placed: io::Result<u64> = place();
@@ -268,6 +289,17 @@ fn begin(moving: &Path, from: &str) -> io::Result<()> {
     sync(moving)
 }
 
+/// Removes the folder when the journal has its place, and `from` after the marks.
+fn remove(moving: &Path) -> io::Result<()> {
+    for name in [HAS_KEYS, DONE] {
+        match std::fs::remove_file(moving.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::remove_dir_all(moving)
+}
+
 /// Opens the database, and creates its tables if they are not there.
 fn open(path: &Path) -> Result<Connection, super::super::folder::OpenError> {
     let mut database = Connection::open(path)?;
@@ -288,6 +320,9 @@ fn mark(path: &Path) -> io::Result<()> {
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
+
+const TAKEN: &str =
+    "there is a journal already; set journal.path of the settings of --to to another folder";
 
 const MOVING: &str = "moving";
 const FROM: &str = "from";
