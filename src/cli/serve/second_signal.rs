@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Starts the thread that waits for two signals, and then for [`PATIENCE`], the server's own end.
+/// Starts the thread that waits for two signals, and then for [`PATIENCE`] or a third, the server's own end.
 ///
 /// Call it as soon as the server listens to signals: from here on both count the same. One that came before
 /// would be the first for this thread, and none for the server.
@@ -29,7 +29,7 @@ pub(super) fn watch() {
         });
 }
 
-/// Waits for the second signal, and then for [`PATIENCE`]. `None` if nothing can be waited for.
+/// Waits for the second signal, and then for a third, for at most [`PATIENCE`]. `None` if nothing can be waited for.
 fn second(mut interrupts: Signal, mut terminates: Signal) -> Option<SignalKind> {
     // It reads what the system tells, because the other runtimes may be blocked.
     let runtime = Builder::new_current_thread().enable_all().build().ok()?;
@@ -42,10 +42,11 @@ fn second(mut interrupts: Signal, mut terminates: Signal) -> Option<SignalKind> 
         };
         next().await;
         let second = next().await;
-        tokio::time::sleep(PATIENCE).await;
+        let _ = tokio::time::timeout(PATIENCE, next()).await;
         Some(second)
     })
 }
 
-/// How long the server may take to end after the second signal.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the server may take to end after the second signal, and to kill the programs of `exec`. It needs a
+/// quarter of a second, and longer on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(5);
