@@ -163,6 +163,12 @@ impl Talk {
 pub(crate) enum Listening {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    /// PostgreSQL, with its socket in `folder`; `is_ready` is its program pg_isready. It listens before it lets
+    /// anybody in.
+    Postgres {
+        is_ready: PathBuf,
+        folder: PathBuf,
+    },
 }
 
 impl Listening {
@@ -170,6 +176,11 @@ impl Listening {
         match self {
             Self::Tcp(address) => TcpStream::connect(address).is_ok(),
             Self::Unix(path) => UnixStream::connect(path).is_ok(),
+            Self::Postgres { is_ready, folder } => {
+                let mut command = Command::new(is_ready);
+                command.arg("-q").arg("-h").arg(folder);
+                command.status().is_ok_and(|status| status.success())
+            }
         }
     }
 }

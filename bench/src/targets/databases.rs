@@ -81,8 +81,7 @@ pub(super) fn standby(lab: &Lab, folder: &Path) -> anyhow::Result<Process> {
         let said = String::from_utf8_lossy(&made.stderr);
         bail!("pg_basebackup: {}", said.trim());
     }
-    let on = Listening::Unix(sockets.join(".s.PGSQL.5432"));
-    Process::start_listening(command, lab.database_core, &own, &on)
+    Process::start_listening(command, lab.database_core, &own, &listening(&sockets)?)
 }
 
 /// The URL of the database in `folder`.
@@ -135,10 +134,17 @@ pub(super) fn postgres(
     if !made.status.success() {
         bail!("initdb: {}", String::from_utf8_lossy(&made.stderr).trim());
     }
-    let on = Listening::Unix(sockets.join(".s.PGSQL.5432"));
+    let on = listening(&sockets)?;
     let process = Process::start_listening(command, lab.database_core, folder, &on)?;
     let at = format!("host={} user=bench dbname=postgres", sockets.display());
     Ok((process, at))
+}
+
+fn listening(sockets: &Path) -> anyhow::Result<Listening> {
+    Ok(Listening::Postgres {
+        is_ready: postgres_program("pg_isready").context("no pg_isready")?,
+        folder: sockets.to_owned(),
+    })
 }
 
 /// An append-only file, synchronised before each answer, and no snapshots beside it.

@@ -153,6 +153,7 @@ impl Target {
                 };
                 let (database, _) = databases::postgres(lab, &folder, more)?;
                 let standby = is_synchronous.then(|| databases::standby(lab, &folder));
+                let standby = standby.transpose()?;
                 let url = databases::url(lab, &folder);
                 let mut running: Option<Running> = None;
                 for number in 1..=instances {
@@ -167,7 +168,7 @@ impl Target {
                 }
                 let mut running = running.context("no instances")?;
                 if let Some(standby) = standby {
-                    running = running.with(standby?);
+                    running = running.with(standby);
                 }
                 Ok(running.with(database).committing(&url))
             }
