@@ -1,5 +1,5 @@
 //! The databases behind the bare app, each new and empty in a folder of its own, on a Unix socket, on
-//! the server's core, unless told otherwise: their work is the target's work.
+//! the server's core, or on that of --database-core: their work is the target's work.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};

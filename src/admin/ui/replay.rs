@@ -126,7 +126,7 @@ fn of_filter(plan: &Plan) -> Markup {
     }
 }
 
-/// What would be handed over, and to whom.
+/// What would be handed over, and which consumers get it.
 fn what(found: &Shown) -> Markup {
     let preview = &found.preview;
     let received = match (preview.oldest, preview.newest) {
