@@ -138,7 +138,8 @@ impl Envelope<'_> {
             Event::Change(event)
         };
         let json = json.unwrap_or_default();
-        all.push(event, |hasher| hasher.object(json, &["timestampMs"]));
+        // Its time too: a text may be changed back to an earlier one.
+        all.push(event, |hasher| hasher.object(json, &[]));
     }
 
     /// The data is the key of a message, or a row with a key.

@@ -156,7 +156,12 @@ impl Change<'_> {
                 Event::Message(event)
             }
         };
-        all.push(event, |hasher| hasher.object(json, &["timestamp"]));
+        // Of a change the time too: a text may be changed back to an earlier one.
+        let without: &[&str] = match word.as_deref() {
+            Some("edit" | "revoke") => &[],
+            _ => &["timestamp"],
+        };
+        all.push(event, |hasher| hasher.object(json, without));
     }
 
     /// Who wrote a message, and where. A person without a phone number has an id.

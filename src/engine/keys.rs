@@ -392,6 +392,72 @@ mod tests {
         assert_ne!(update(1), update(2));
     }
 
+    /// What is changed back is another event, and sent once more it is not.
+    #[test]
+    fn a_change_that_comes_again_later_is_new() {
+        let dialects: [(&str, fn(&str, u32) -> Vec<DedupKey>); 6] = [
+            ("telegram", |text, at| {
+                let edited = format!(
+                    r#"{{"message_id":1,"chat":{{"id":2}},"date":1,"edit_date":{at},"text":"{text}"}}"#
+                );
+                of(
+                    Telegram,
+                    &format!(r#"{{"update_id":{at},"edited_message":{edited}}}"#),
+                )
+            }),
+            ("evolution", |text, at| {
+                let data = format!(
+                    r#"{{"key":{{"id":"m"}},"editedMessage":{{"conversation":"{text}"}},"timestampMs":"{at}"}}"#
+                );
+                of(
+                    Evolution,
+                    &format!(r#"{{"event":"messages.edited","data":{data}}}"#),
+                )
+            }),
+            ("waha edit", |text, at| {
+                let payload = format!(r#"{{"id":"m","body":"{text}","timestamp":{at}}}"#);
+                of(
+                    Waha,
+                    &format!(r#"{{"event":"message.edited","payload":{payload}}}"#),
+                )
+            }),
+            ("waha vote", |text, at| {
+                let vote = format!(r#"{{"id":"m","selectedOptions":["{text}"],"timestamp":{at}}}"#);
+                of(
+                    Waha,
+                    &format!(r#"{{"event":"poll.vote","payload":{{"vote":{vote}}}}}"#),
+                )
+            }),
+            ("gowa", |text, at| {
+                let payload = format!(r#"{{"id":"m","body":"{text}","timestamp":{at}}}"#);
+                of(
+                    Gowa,
+                    &format!(r#"{{"event":"message.edited","payload":{payload}}}"#),
+                )
+            }),
+            ("meta", |text, at| {
+                let message = format!(
+                    r#"{{"id":"m","type":"edit","edit":{{"message":{{"text":{{"body":"{text}"}}}}}},"timestamp":"{at}"}}"#
+                );
+                of(
+                    Meta,
+                    &format!(
+                        r#"{{"object":"whatsapp_business_account","entry":[{{"changes":[{{"field":"messages","value":{{"messages":[{message}]}}}}]}}]}}"#
+                    ),
+                )
+            }),
+        ];
+        for (name, of) in dialects {
+            let changes = [("A", 1), ("B", 2), ("A", 3), ("B", 4)];
+            let keys = changes.map(|(text, at)| of(text, at));
+            assert!(keys.iter().all(|keys| keys[0].named), "{name}");
+            for (place, one) in keys.iter().enumerate() {
+                assert!(!keys[..place].contains(one), "{name} {place}");
+            }
+            assert_eq!(keys, changes.map(|(text, at)| of(text, at)), "{name}");
+        }
+    }
+
     /// Meta batches anew when it sends again.
     #[test]
     fn an_event_has_its_key_in_every_batch() {
