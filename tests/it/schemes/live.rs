@@ -205,6 +205,18 @@ async fn addresses_are_tested_with_challenges() {
     is_refused(&forged.send(to).await, "another secret");
     let bare = TestRequest::post(body).path("/slack");
     is_refused(&bare.send(to).await, "no signature");
+    // Refused, and verified again once its secret is known.
+    let of_slack =
+        |key: &str| format!("scheme = \"slack\"\ndialect = \"raw\"\nsecrets = [\"{key}\"]");
+    it.write(&of_slack(KEY), &of_slack("another-key-01234"));
+    let (status, answer) = it.ask("POST", "/api/reload", &json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+    let again = json!({ "source": "slack" });
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &again).await;
+    let only_valid = json!({"looked_at": 1, "valid": 1, "accepted": 0, "duplicates": 0});
+    assert_eq!(answer, only_valid);
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &again).await;
+    assert_eq!(answer["looked_at"], 0);
     // None of this was an event.
     let (_, list) = it.ask("GET", "/api/events", &json!({})).await;
     assert_eq!(list["events"], json!([]));
