@@ -64,6 +64,13 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Whether every event names a session. The one that stands for too many others need not.
+    pub(crate) fn names_all(&self) -> bool {
+        let is_rest = |event: &Event| matches!(event, Event::Unknown(event) if event.reason == UnknownReason::TooManyEvents);
+        let mut events = self.events.iter();
+        events.all(|event| event.session_id().is_some() || is_rest(event))
+    }
+
     /// Whether the body has an encoding that could not be undone, or looks as if it had one that its headers do
     /// not say. They are not signed, so it may say anything.
     pub(crate) fn is_hidden(&self) -> bool {
