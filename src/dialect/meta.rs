@@ -73,7 +73,8 @@ fn of_entry(json: Option<&str>, all: &mut Collector<'_>) {
         let value = change.inner("value", VALUE);
         let phone = value
             .inner("metadata", ["phone_number_id"])
-            .scalar("phone_number_id");
+            .scalar("phone_number_id")
+            .filter(|phone| !phone.is_empty());
         let name = change.get("field").and_then(text);
         let change_of = Change {
             name: name.as_deref(),
