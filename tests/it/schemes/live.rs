@@ -366,6 +366,11 @@ fn an_address_with_another_path_is_told() {
             is_told,
             "{path}: {warnings}"
         );
+        // Neither its query nor a hole in the text.
+        assert!(
+            !warnings.contains("%2F") && !warnings.contains("  "),
+            "{warnings}"
+        );
     }
 }
 
@@ -388,6 +393,16 @@ async fn forms_and_lists_are_read() {
     assert!(!sent("twilio", form).await);
     assert!(!sent("twilio", &form.replace("sent", "delivered")).await);
     assert!(sent("twilio", &format!("{form}&More=1")).await);
+    // The token that is the same over all tries wins.
+    let twilio = { loaded.sources.iter() }.find(|source| source.name == "twilio");
+    let tried = async |token: &str, body: &str| {
+        let request = request(twilio.unwrap(), "/twilio", body, KEY);
+        let request = request.header("I-Twilio-Idempotency-Token", token);
+        request.send(to).await.header("offhook-duplicate").is_some()
+    };
+    assert!(!tried("1", form).await);
+    assert!(tried("1", form).await);
+    assert!(!tried("2", form).await);
     // Without one of the fields of the id, everything counts.
     let action = "MessageSid=SM1&EventType=onMessageUpdated&Body=";
     assert!(!sent("twilio", &format!("{action}a")).await);
