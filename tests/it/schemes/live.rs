@@ -307,6 +307,11 @@ async fn an_event_that_is_lost_is_an_error() {
     let line = served.program.logged("it is lost");
     assert!(line.contains("ERROR"), "{line}");
     assert!(!line.contains("eyJ"), "{line}");
+    // A stranger that scans is no error.
+    let bare = TestRequest::post("{}").path("/evolution-jwt");
+    assert_eq!(bare.send(served.public).await.status, 401);
+    let line = served.program.logged("if it is an event");
+    assert!(line.contains("WARN"), "{line}");
     let other = TestRequest::post("{}").path("/telegram");
     assert_eq!(other.send(served.public).await.status, 401);
     let line = served.program.logged("a request to telegram");
