@@ -9,7 +9,7 @@ use bytestring::ByteString;
 
 use super::content::ContentHash;
 use super::encoding::{Depth, decode};
-use super::hiding::hide;
+use super::hiding::{hide, hide_everywhere, may_hold};
 use super::name::{MAX_NAME, cut};
 use super::{Dialect, Raw, content_encoding, raw};
 use crate::{Event, UnknownEvent, UnknownReason};
@@ -237,14 +237,23 @@ impl BodyReader {
         ids
     }
 
-    /// Whether bodies hold credentials, which are not to be shown.
-    pub(crate) fn hides(&self) -> bool {
+    /// Whether a body that is not encoded may hold credentials, which are not to be shown.
+    pub(crate) fn hides(&self, content: &[u8]) -> bool {
+        self.knows_credentials() || may_hold(content)
+    }
+
+    /// Whether each body of the dialect holds some.
+    fn knows_credentials(&self) -> bool {
         !self.0.dialect.secret_fields().is_empty()
     }
 
     /// A decoded body, with stars in place of the credentials in it, to be shown.
     pub(crate) fn shown(&self, content: &Bytes) -> Bytes {
-        hide(content, self.0.dialect.secret_fields())
+        if self.knows_credentials() {
+            hide(content, self.0.dialect.secret_fields())
+        } else {
+            hide_everywhere(content)
+        }
     }
 
     /// The same of a body as it was sent, and whether it was decoded for that, which one without credentials is not.
@@ -255,8 +264,11 @@ impl BodyReader {
         encoding: Option<&[u8]>,
         is_proven: bool,
     ) -> Option<(Bytes, bool)> {
-        if !self.hides() {
-            return Some((body.clone(), false));
+        if !self.knows_credentials() {
+            // Evolution, whose source may have another dialect, encodes nothing.
+            let is_plain = encoding.is_none();
+            let shown = is_plain.then(|| hide_everywhere(body));
+            return Some((shown.unwrap_or_else(|| body.clone()), false));
         }
         let depth = if is_proven { Depth::Full } else { Depth::Peek };
         let decoded = decode(body, encoding, depth, self.0.max_body).ok()?;

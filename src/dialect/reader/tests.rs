@@ -46,6 +46,12 @@ fn credentials_are_not_shown() {
         assert_eq!((&unpacked[..], is_decoded), (&expected[..], true));
         assert!(shown(&packed, Some(b"br")).is_none());
     }
+    // Also where the dialect does not know them.
+    for reader in readers() {
+        assert_eq!(reader.shown(&body), &expected[..]);
+        let (plain, _) = reader.shown_as_sent(&body, None, false).unwrap();
+        assert_eq!(plain, &expected[..]);
+    }
     let other = reader(Codeskytz).shown_as_sent(&packed, Some(b"br"), false);
     assert_eq!(other, Some((packed, false)));
 }
