@@ -226,7 +226,7 @@ impl BodyReader {
         let Ok(text) = text(content) else {
             return ids;
         };
-        let id = |json: &str| raw::lookup_scalar(json, pointer).filter(|id| !id.is_empty());
+        let id = |json: &str| raw::scalar_at(json, pointer).filter(|id| !id.is_empty());
         raw::for_each_event(&text, self.0.dialect.events_pointer(), |json| {
             // The last part of a body has many events, which share its key.
             if ids.of_events.len() < MAX_PARTS {

@@ -84,7 +84,7 @@ fn raw_of(table: &Spot<'_>) -> Raw {
         return raw;
     };
     match scheme.as_str() {
-        "slack" => raw.event("/event/type").session("/team_id"),
+        "slack" => { raw.event("/event/type").or_event("/type") }.session("/team_id"),
         "stripe" => raw.event("/type").session("/account"),
         "viber" => raw.event("/event"),
         "line" => { raw.each("/events") }
@@ -190,7 +190,7 @@ const DIALECTS: [Variant<Arc<dyn Dialect>>; 7] = [
 ];
 
 keys!(Raw {
-    event_pointer: some(pointer),
+    event_pointer: pointers,
     session_pointer: some(pointer),
     events_pointer: some(pointer),
     event_field: some(text),
@@ -232,6 +232,14 @@ fn pointer(spot: &Spot<'_>) -> Option<String> {
         return Some(pointer);
     }
     spot.wrong("a JSON pointer such as \"/data/type\"")
+}
+
+/// A JSON pointer, or a list of them.
+fn pointers(spot: &Spot<'_>) -> Option<Vec<String>> {
+    match spot.value {
+        ValueKind::Array(_) => spot.each("[\"/event/type\", \"/type\"]", pointer),
+        _ => pointer(spot).map(|one| vec![one]),
+    }
 }
 
 /// A `whsec_` secret that cannot be decoded would verify nothing, without any message that says why.

@@ -74,6 +74,31 @@ fn secret(text: &str) -> Secret {
 }
 
 #[test]
+fn an_event_may_be_named_in_several_places() {
+    let source = |more: &str| load(&with_source(&format!("dialect = \"raw\"\n{more}")));
+    let dialect = source("event_pointer = [\"/a/b\", \"/c\"]")
+        .unwrap()
+        .sources
+        .remove(0);
+    let raw = crate::dialect::Raw::default().event("/a/b").or_event("/c");
+    assert!(*dialect.dialect == *(&raw as &dyn crate::dialect::Dialect));
+    let problems = problems(&with_source(
+        "dialect = \"raw\"\nevent_pointer = [\"/a\", \"b\"]",
+    ));
+    assert!(problems[0].contains("event_pointer[1]: found \"b\", expected a JSON pointer"));
+    let slack = load(&with_source("scheme = \"slack\""));
+    let dialect = slack.unwrap().sources.remove(0).dialect;
+    assert_eq!(dialect.parameters()[0].1, "/event/type, /type");
+    // What is set replaces what the scheme sets.
+    let slack = "scheme = \"slack\"\nevent_pointer = \"/x\"";
+    let slack = load(&with_source(slack)).unwrap().sources.remove(0);
+    assert_eq!(
+        slack.dialect.parameters()[0],
+        ("event_pointer", "/x".to_owned())
+    );
+}
+
+#[test]
 fn silence_is_watched_by_source_and_session() {
     let text = with_source(
         "quiet_after = \"30m\"\nsessions.a.quiet_after = \"1h\"\n\
