@@ -81,8 +81,8 @@ fn first_of(pointer: &str) -> Option<(Cow<'_, str>, &str)> {
     Some((first, rest))
 }
 
-/// The string at `pointer` with its escapes undone, or the text of a number. In text that is not JSON a pointer finds
-/// nothing.
+/// An id at `pointer`: the bytes of a string with its escapes undone, or the text of a number behind a byte that tells
+/// it from a string. In text that is not JSON a pointer finds nothing.
 pub(in crate::dialect) fn scalar_at(body: &str, pointer: &str) -> Option<Vec<u8>> {
     let is_read = !pointer.is_empty() && body.trim_start().starts_with('{');
     if !is_read {
@@ -92,7 +92,8 @@ pub(in crate::dialect) fn scalar_at(body: &str, pointer: &str) -> Option<Vec<u8>
     let json = value(body, pointer)?;
     match json.as_bytes().first()? {
         b'"' => object::text(json).map(|text| text.bytes().to_vec()),
-        b'-' | b'0'..=b'9' => Some(json.as_bytes().to_vec()),
+        // No text has this byte, so the number 1 is not the text "1".
+        b'-' | b'0'..=b'9' => Some([&b"\xff"[..], json.as_bytes()].concat()),
         _ => None,
     }
 }
@@ -187,7 +188,7 @@ mod tests {
         }
         assert_eq!(lookup(r#" "whole" "#, "").as_deref(), Some("whole"));
         assert_eq!(lookup(r#"["a","b"]"#, "/1").as_deref(), Some("b"));
-        assert_eq!(scalar_at(body, "/a/n"), Some(b"3".to_vec()));
+        assert_eq!(scalar_at(body, "/a/n"), Some(b"\xff3".to_vec()));
     }
 
     #[test]
