@@ -9,6 +9,7 @@ use offhook::dialect::Raw;
 mod checks;
 
 fuzz_target!(|body: &str| {
-    let raw = Raw::default().event("/event").session("/a/0").each("/events");
+    let raw = Raw::default().event("/event/type").or_event("/event");
+    let raw = raw.session("/a/0").each("/events");
     checks::dialect::check(&raw.event_field("a").id_fields(["b"]), body);
 });

@@ -52,9 +52,9 @@ impl Event {
         self.parts().0
     }
 
-    /// The session the event belongs to.
+    /// The session the event belongs to; an empty name is none.
     pub fn session_id(&self) -> Option<&str> {
-        self.parts().1
+        self.parts().1.filter(|session| !session.is_empty())
     }
 
     /// The fields that have no typed field, and those whose value could not be read.

@@ -88,7 +88,7 @@ pub(super) async fn download(
 
 /// The body without credentials, and whether it was decoded for that.
 async fn shown(received: &Arc<Received>, reader: BodyReader) -> Result<(Bytes, bool), ApiError> {
-    if !reader.hides() {
+    if !reader.hides(&received.body) {
         return Ok((received.body.clone(), false));
     }
     let received = Arc::clone(received);

@@ -97,8 +97,8 @@ impl<'a> Contains<'a> {
         // What is not shown is not found: a search would tell it piece by piece.
         let reader = decoder.reader(&received.source);
         // To hide something a body is read, which takes longer.
-        let small = if reader.hides() { SMALL / 16 } else { SMALL };
-        if !is_encoded && received.body.len() <= small {
+        let is_small = |small| !is_encoded && received.body.len() <= small;
+        if is_small(SMALL / 16) || is_small(SMALL) && !reader.hides(&received.body) {
             return self.finder.find(&reader.shown(&received.body)).is_some();
         }
         let (finder, decoder) = (Arc::clone(&self.finder), Arc::clone(decoder));

@@ -14,6 +14,7 @@ use super::events::ShownEvent;
 use super::role::Role;
 use super::state::{AdminState, State};
 use super::states::States;
+use crate::dialect::hide_credentials;
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, TimelineEntry};
 use crate::journal::{DeadLetter, Missing, Record, Seq, Unavailable};
@@ -122,7 +123,8 @@ pub(super) async fn details(
                     let (received, mut events) = decoder.decode(&record.received);
                     record.set_sessions(&mut events);
                     let own = Record::events_of(record.parts.count(), position.part(), &events);
-                    let typed = own[..own.len().min(MOST_TYPED)].to_vec();
+                    let mut typed = own[..own.len().min(MOST_TYPED)].to_vec();
+                    typed.iter_mut().for_each(hide_credentials);
                     let content = decoder.reader(&received.source).shown(&received.content);
                     (received, typed, content)
                 };

@@ -111,6 +111,10 @@ pub(super) async fn verify_one(state: State, id: web::Path<String>) -> Answer {
             "valid": true, "event": event, "duplicate": is_duplicate,
         }))),
         Some(Recovered::NotAccepted(why)) => Err(not_accepted(*why)),
+        Some(Recovered::Test) => {
+            let text = "its signature is right now, but it only tests the address: it is no event, and no longer kept";
+            Err(ApiError::new(StatusCode::CONFLICT, "only_a_test", text))
+        }
         Some(Recovered::Valid | Recovered::Invalid) => {
             let ingress = Arc::clone(&state.ingress);
             let findings = web::block(move || ingress.refused().findings(&kept)).await;
@@ -193,7 +197,7 @@ impl Counts {
                     counts.duplicates += usize::from(*is_duplicate);
                 }
                 Recovered::NotAccepted(_) => counts.not_accepted += 1,
-                Recovered::Valid | Recovered::Invalid => {}
+                Recovered::Valid | Recovered::Test | Recovered::Invalid => {}
             }
         }
         counts

@@ -159,6 +159,7 @@ fn summary(settings: &Settings) -> Value {
             "drain_delay_seconds": server.drain_delay.as_secs_f64(),
             "keep_alive_seconds": server.keep_alive.as_secs_f64(),
         },
+        "warnings": settings.warnings(),
         "fingerprint": settings.fingerprint(),
     })
 }
@@ -409,6 +410,7 @@ mod tests {
                    "max_connections": 8192, "request_timeout_seconds": 10.0,
                    "min_body_rate": 16384, "drain_delay_seconds": 0.0,
                    "keep_alive_seconds": 75.0},
+        "warnings": [],
         "fingerprint": null
     }"#;
 }

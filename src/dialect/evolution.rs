@@ -1,17 +1,20 @@
-//! [`Evolution`]: the events of Evolution API. What a message says is read in `evolution/content.rs`.
+//! [`Evolution`]: the events of Evolution API. What a message says is read in `evolution/content.rs`, its words and keys in
+//! `evolution/words.rs`.
 
 mod content;
+mod words;
 
 use bytestring::ByteString;
 
+use self::words::{KEY, WITHOUT_KIND, connection, status, time, writer};
 use super::collector::{Collector, gateway, name_of, owned};
 use super::content::ContentHash;
 use super::picked::{Picked, each, text};
-use super::whatsapp::{chat_type, person, phone};
-use super::{ContentHasher, Dialect, object};
+use super::whatsapp::{chat_type, person};
+use super::{ContentHasher, Dialect};
 use crate::{
-    ChatType, ConnectionEvent, ConnectionStatus, Event, MessageAction, MessageEvent, MessageStatus,
-    StatusEvent, Timestamp, UnknownReason,
+    ChatType, ConnectionEvent, ConnectionStatus, Event, MessageAction, MessageEvent, StatusEvent,
+    UnknownReason,
 };
 
 /// The dialect of [Evolution API](https://doc.evolution-api.com): `{event, instance, data, sender, …}`.
@@ -138,7 +141,8 @@ impl Envelope<'_> {
             Event::Change(event)
         };
         let json = json.unwrap_or_default();
-        all.push(event, |hasher| hasher.object(json, &["timestampMs"]));
+        // Its time too: a text may be changed back to an earlier one.
+        all.push(event, |hasher| hasher.object(json, &[]));
     }
 
     /// The data is the key of a message, or a row with a key.
@@ -225,62 +229,6 @@ impl Envelope<'_> {
     }
 }
 
-/// Who has written a message: the one of several ids that is a phone number, or else the person as it is written.
-fn writer(key: &mut Picked<'_, { KEY.len() }>, is_of_one: bool) -> Option<String> {
-    let of_person = ["participantAlt", "participantPn", "participant", "senderPn"];
-    let of_chat = ["remoteJidAlt", "remoteJid"];
-    let of_chat = of_chat.into_iter().filter(|_| is_of_one);
-    let mut ids = of_person.into_iter().chain(of_chat);
-    let phone_of = |name: &str| {
-        key.get(name)
-            .and_then(text)
-            .filter(|id| phone(id).is_some())
-    };
-    if let Some(found) = ids.find_map(phone_of) {
-        return Some(person(&found));
-    }
-    let written = ["participant", "remoteJid"];
-    let mut written = written
-        .into_iter()
-        .filter(|name| is_of_one || *name == "participant");
-    written.find_map(|name| key.get(name).and_then(text))
-}
-
-/// Seconds, also as the two halves of a number of 64 bits.
-fn time(json: &str) -> Option<Timestamp> {
-    let mut halves = Picked::of(Some(json), ["low", "high"]);
-    if !halves.is_object() {
-        return object::timestamp(json);
-    }
-    let mut half = |name: &str| halves.take(name, |json| json.parse::<i64>().ok());
-    let (low, high) = (half("low")?, half("high")?);
-    let is_half = |half: i64| half.unsigned_abs() <= u64::from(u32::MAX);
-    let seconds = (is_half(low) && is_half(high)).then_some((high << 32) | (low & 0xffff_ffff))?;
-    Timestamp::from_second(seconds).ok()
-}
-
-fn status(word: &str) -> MessageStatus {
-    match word {
-        "ERROR" => MessageStatus::Failed,
-        "PENDING" => MessageStatus::Pending,
-        "SERVER_ACK" | "SENT" => MessageStatus::Sent,
-        "DELIVERY_ACK" | "DELIVERED" => MessageStatus::Delivered,
-        "READ" => MessageStatus::Read,
-        "PLAYED" => MessageStatus::Played,
-        "DELETED" => MessageStatus::Deleted,
-        other => other.into(),
-    }
-}
-
-fn connection(word: &str) -> ConnectionStatus {
-    match word {
-        "open" => ConnectionStatus::Connected,
-        "close" => ConnectionStatus::Disconnected,
-        "refused" => ConnectionStatus::Failed,
-        other => (&*other.to_lowercase()).into(),
-    }
-}
-
 /// The field with the instance's API key.
 const API_KEY: &str = "apikey";
 
@@ -295,17 +243,6 @@ const MESSAGE: [&str; 5] = [
     "message",
     "messageTimestamp",
     "contextInfo",
-];
-
-const KEY: [&str; 8] = [
-    "remoteJid",
-    "fromMe",
-    "id",
-    "participant",
-    "participantAlt",
-    "participantPn",
-    "remoteJidAlt",
-    "senderPn",
 ];
 
 const UPDATE: [&str; 6] = [
@@ -325,47 +262,9 @@ const CONNECTION: [&str; 5] = [
     "message",
 ];
 
-/// The beginnings of the names of events that have no kind.
-const WITHOUT_KIND: [&str; 14] = [
-    "application.startup",
-    "instance.",
-    "remove.instance",
-    "messages.set",
-    "presence.",
-    "contacts.",
-    "chats.",
-    "groups.",
-    "group.",
-    "group-participants.",
-    "labels.",
-    "call",
-    "typebot.",
-    "new.jwt",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_may_be_in_halves() {
-        let table = [
-            (
-                r#"{"low":1764064800,"high":0,"unsigned":true}"#,
-                Some(1_764_064_800),
-            ),
-            (r#"{"low":-1,"high":0}"#, Some(4_294_967_295)),
-            (r#"{"low":1,"high":1}"#, Some(4_294_967_297)),
-            (r#"{"low":1}"#, None),
-            (r#"{"low":99999999999,"high":0}"#, None),
-            ("1764064800", Some(1_764_064_800)),
-            ("\"1764064800\"", Some(1_764_064_800)),
-            ("[]", None),
-        ];
-        for (json, seconds) in table {
-            assert_eq!(time(json).map(Timestamp::as_second), seconds, "{json}");
-        }
-    }
 
     #[test]
     fn the_api_key_is_in_no_event() {

@@ -119,7 +119,12 @@ impl Envelope<'_> {
             }
         };
         let json = json.unwrap_or_default();
-        all.push(event, |hasher| hasher.object(json, &["timestamp"]));
+        // Of an edit the time too: a text may be changed back to an earlier one.
+        let without: &[&str] = match self.name {
+            "message" => &["timestamp"],
+            _ => &[],
+        };
+        all.push(event, |hasher| hasher.object(json, without));
     }
 
     /// One status for each id.

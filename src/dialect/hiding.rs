@@ -1,9 +1,51 @@
-//! [`hide`]: a body without the credentials in it, to be shown.
+//! [`hide`]: a body without the credentials in it, to be shown. A dialect names the fields of its gateway's; those of
+//! [`EVERYWHERE`] are hidden under each.
 
 use bytes::Bytes;
 use memchr::memmem;
 
+use super::evolution::SECRET_FIELDS;
 use super::object;
+use crate::{Event, Extra};
+
+/// The credential of a gateway, which a source may have with a dialect that does not know it.
+pub(super) const EVERYWHERE: &[&str] = SECRET_FIELDS;
+
+/// Whether content may hold one of these credentials.
+pub(super) fn may_hold(content: &[u8]) -> bool {
+    let mut fields = EVERYWHERE.iter();
+    fields.any(|field| memmem::find(content, field.as_bytes()).is_some())
+}
+
+/// As [`hide`] with these credentials. Only an object is known to have any, so other content stays as it is.
+pub(super) fn hide_everywhere(content: &Bytes) -> Bytes {
+    let is_object = may_hold(content) && {
+        let text = str::from_utf8(content).unwrap_or_default();
+        object::for_each_field(text.trim_start_matches('\u{feff}'), |_, _| {}).is_ok()
+    };
+    if is_object {
+        hide(content, EVERYWHERE)
+    } else {
+        content.clone()
+    }
+}
+
+/// Takes these credentials out of the other fields of an event that is shown.
+pub(crate) fn hide_credentials(event: &mut Event) {
+    let is_credential = |name: &str| EVERYWHERE.contains(&name);
+    let Some(extra) = event.extra_mut() else {
+        return;
+    };
+    if !extra.iter().any(|(name, _)| is_credential(name)) {
+        return;
+    }
+    let mut shown = Extra::default();
+    for (name, json) in extra.iter() {
+        let json = if is_credential(name) { "\"***\"" } else { json };
+        shown.push(name, json.into());
+    }
+    *extra = shown;
+}
 
 /// Returns the content with stars in place of the values of these fields of its object. Content that is no object ends at
 /// the first of these names, because nothing tells where its value ends.
@@ -78,6 +120,24 @@ mod tests {
         }
         let body = Bytes::from_static(b"{\"apikey\":1}");
         assert_eq!(hide(&body, &[]), body);
+    }
+
+    /// Where it is not known to be a credential, only an object loses it.
+    #[test]
+    fn what_is_no_object_stays_under_other_dialects() {
+        let table: [(&[u8], &[u8]); 5] = [
+            (br#"{"apikey":"A"}"#, br#"{"apikey":"***"}"#),
+            (
+                b"\xef\xbb\xbf{\"apikey\":1}",
+                b"\xef\xbb\xbf{\"apikey\":\"***\"}",
+            ),
+            (br#"["apikey"]"#, br#"["apikey"]"#),
+            (b"Body=my+apikey&A=1", b"Body=my+apikey&A=1"),
+            (b"\xff apikey", b"\xff apikey"),
+        ];
+        for (body, expected) in table {
+            assert_eq!(hide_everywhere(&Bytes::from_static(body)), expected);
+        }
     }
 
     proptest! {

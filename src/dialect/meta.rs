@@ -73,7 +73,8 @@ fn of_entry(json: Option<&str>, all: &mut Collector<'_>) {
         let value = change.inner("value", VALUE);
         let phone = value
             .inner("metadata", ["phone_number_id"])
-            .scalar("phone_number_id");
+            .scalar("phone_number_id")
+            .filter(|phone| !phone.is_empty());
         let name = change.get("field").and_then(text);
         let change_of = Change {
             name: name.as_deref(),
@@ -156,7 +157,12 @@ impl Change<'_> {
                 Event::Message(event)
             }
         };
-        all.push(event, |hasher| hasher.object(json, &["timestamp"]));
+        // Of a change the time too: a text may be changed back to an earlier one.
+        let without: &[&str] = match word.as_deref() {
+            Some("edit" | "revoke") => &[],
+            _ => &["timestamp"],
+        };
+        all.push(event, |hasher| hasher.object(json, without));
     }
 
     /// Who wrote a message, and where. A person without a phone number has an id.

@@ -52,6 +52,7 @@ pub(crate) use decoder::OWN_MARK;
 pub(crate) use decoder::{Decoder, enclose_own, read_own, remove_own_mark};
 pub use evolution::Evolution;
 pub use gowa::Gowa;
+pub(crate) use hiding::hide_credentials;
 pub use meta::Meta;
 pub(crate) use name::cut;
 pub(crate) use outline::outline;

@@ -1,18 +1,16 @@
 //! [`Raw`]: no typed events; name and session by JSON pointer, or by the fields of a form.
 
-use std::borrow::Cow;
-use std::fmt;
+mod pointer;
 
 use bytestring::ByteString;
-use serde::Deserializer as _;
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
+use self::pointer::{Search, value};
 use super::collector::{MAX_EVENTS, room_for_texts, shared_texts};
 use super::form::Form;
-use super::picked::Picked;
 use super::{Dialect, MAX_EXTRA, object};
 use crate::{Event, Extra, UnknownEvent, UnknownReason};
+
+pub(super) use self::pointer::scalar_at;
 
 /// The dialect for senders that are not messaging gateways: every event is an [`UnknownEvent`].
 ///
@@ -41,7 +39,7 @@ use crate::{Event, Extra, UnknownEvent, UnknownReason};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Raw {
-    pub(crate) event_pointer: Option<String>,
+    pub(crate) event_pointer: Vec<String>,
     pub(crate) session_pointer: Option<String>,
     pub(crate) events_pointer: Option<String>,
     pub(crate) event_field: Option<String>,
@@ -54,7 +52,13 @@ pub struct Raw {
 impl Raw {
     /// Reads the event's name at `pointer`.
     pub fn event(mut self, pointer: impl Into<String>) -> Self {
-        self.event_pointer = Some(pointer.into());
+        self.event_pointer = vec![pointer.into()];
+        self
+    }
+
+    /// Reads it at `pointer` where the pointers before find no text.
+    pub fn or_event(mut self, pointer: impl Into<String>) -> Self {
+        self.event_pointer.push(pointer.into());
         self
     }
 
@@ -123,24 +127,63 @@ impl Raw {
         Some(event)
     }
 
-    /// The events of a list in the body; none if there is no list, or an empty one.
-    fn listed(&self, body: &ByteString) -> Vec<Event> {
+    /// Walks once over the fields of a JSON text: the body, or an event of its list.
+    ///
+    /// # Errors
+    ///
+    /// When it is not JSON.
+    fn walk<'a>(
+        &self,
+        body: &ByteString,
+        json: &'a str,
+        room: &mut usize,
+    ) -> Result<Walked<'a>, UnknownReason> {
+        let pointers = [&self.session_pointer, &self.events_pointer];
+        let pointers = self
+            .event_pointer
+            .iter()
+            .chain(pointers.into_iter().flatten());
+        let mut search = Search::new(json, pointers.map(String::as_str));
+        let mut extra = Extra::default();
+        let read = object::for_each_field(json, |name, value| {
+            search.see(&name, value);
+            let bytes = name.bytes();
+            let is_secret = { self.secret_fields.iter() }.any(|field| field.as_bytes() == bytes);
+            if *room > 0 && extra.len() < MAX_EXTRA && !is_secret {
+                *room -= 1;
+                extra.push(name.decoded(), body.slice_ref(value));
+            }
+        });
+        if let Err(reason @ UnknownReason::NotJson(_)) = read {
+            return Err(reason);
+        }
+        // A pointer may lead into an array as well as into an object.
+        let mut names = self.event_pointer.iter();
+        let (session, list) = (&self.session_pointer, &self.events_pointer);
+        Ok(Walked {
+            name: names.find_map(|pointer| search.text_at(pointer)),
+            session: { session.as_deref() }.and_then(|pointer| search.text_at(pointer)),
+            list: { list.as_deref() }.and_then(|pointer| search.at(pointer)),
+            extra,
+            is_object: read.is_ok(),
+        })
+    }
+
+    /// The events of a list in the body; none if it is no list, or an empty one. What an event does not name is that
+    /// of the whole body.
+    fn listed(&self, body: &ByteString, whole: &Walked<'_>) -> Vec<Event> {
         let (mut events, mut room) = (Vec::new(), 16 * MAX_EXTRA);
         let (mut texts, mut is_full) = (room_for_texts(body), false);
-        let whole = self.named(body);
-        for_each_event(body, self.events_pointer.as_deref(), |json| {
+        object::for_each_item(whole.list.unwrap_or_default(), |json| {
             if is_full {
                 return;
             }
-            let mut event = UnknownEvent::new(UnknownReason::UnknownName);
-            let own = self.named(json);
-            event.name = own.0.or_else(|| whole.0.clone());
-            event.session_id = own.1.or_else(|| whole.1.clone());
-            if event.name.is_none() {
-                event.reason = UnknownReason::NoName;
-            }
-            event.extra = Picked::of(Some(json), []).extra(body, &[], &mut room);
-            let mut event = Event::Unknown(event);
+            // It is part of what was read, so this does not fail.
+            let mut one = self.walk(body, json, &mut room).unwrap_or_default();
+            one.name = one.name.or_else(|| whole.name.clone());
+            one.session = one.session.or_else(|| whole.session.clone());
+            one.is_object = true;
+            let mut event = Event::Unknown(one.into_event());
             let left = texts.checked_sub(shared_texts(&event));
             if left.is_none() || events.len() == MAX_EVENTS - 1 {
                 is_full = true;
@@ -151,11 +194,28 @@ impl Raw {
         });
         events
     }
+}
 
-    /// The name and the session at the pointers.
-    fn named(&self, json: &str) -> (Option<String>, Option<String>) {
-        let name = lookup(json, self.event_pointer.as_deref());
-        (name, lookup(json, self.session_pointer.as_deref()))
+/// What a walk over a JSON text has found.
+#[derive(Default)]
+struct Walked<'a> {
+    name: Option<String>,
+    session: Option<String>,
+    /// What is where the list of events may be.
+    list: Option<&'a str>,
+    extra: Extra,
+    is_object: bool,
+}
+
+impl Walked<'_> {
+    fn into_event(self) -> UnknownEvent {
+        let mut event = UnknownEvent::new(match self.name {
+            _ if !self.is_object => UnknownReason::NotAnObject,
+            None => UnknownReason::NoName,
+            Some(_) => UnknownReason::UnknownName,
+        });
+        (event.name, event.session_id, event.extra) = (self.name, self.session, self.extra);
+        event
     }
 }
 
@@ -174,7 +234,7 @@ impl Dialect for Raw {
     fn parameters(&self) -> Vec<(&'static str, String)> {
         let text = |pointer: &Option<String>| pointer.clone().unwrap_or_default();
         vec![
-            ("event_pointer", text(&self.event_pointer)),
+            ("event_pointer", self.event_pointer.join(", ")),
             ("session_pointer", text(&self.session_pointer)),
             ("events_pointer", text(&self.events_pointer)),
             ("event_field", text(&self.event_field)),
@@ -192,134 +252,25 @@ impl Dialect for Raw {
     }
 
     fn events(&self, body: &ByteString) -> Vec<Event> {
-        let mut extra = Extra::default();
-        let read = object::for_each_field(body, |key, json| {
-            let bytes = key.bytes();
-            let is_secret = { self.secret_fields.iter() }.any(|field| field.as_bytes() == bytes);
-            if extra.len() < MAX_EXTRA && !is_secret {
-                extra.push(key.decoded(), body.slice_ref(json));
+        let whole = match self.walk(body, body, &mut { MAX_EXTRA }) {
+            Ok(whole) => whole,
+            Err(reason) => {
+                let form = self.form(body);
+                let event = form.unwrap_or_else(|| UnknownEvent::new(reason));
+                return vec![Event::Unknown(event)];
             }
-        });
-        let mut event = UnknownEvent::new(UnknownReason::UnknownName);
-        // The pointer may find a name in an array as well as in an object; in text that is not JSON it
-        // finds nothing.
-        if matches!(read, Err(UnknownReason::NotJson(_))) {
-            if let Some(form) = self.form(body) {
-                return vec![Event::Unknown(form)];
-            }
-        } else {
-            let listed = self.listed(body);
-            if !listed.is_empty() {
-                return listed;
-            }
-            (event.name, event.session_id) = self.named(body);
+        };
+        let listed = self.listed(body, &whole);
+        if listed.is_empty() {
+            return vec![Event::Unknown(whole.into_event())];
         }
-        match read {
-            Err(reason) => event.reason = reason,
-            Ok(()) => {
-                if event.name.is_none() {
-                    event.reason = UnknownReason::NoName;
-                }
-                event.extra = extra;
-            }
-        }
-        vec![Event::Unknown(event)]
-    }
-}
-
-/// The string at `pointer`.
-fn lookup(body: &str, pointer: Option<&str>) -> Option<String> {
-    object::string(value(body, pointer?)?).map(Cow::into_owned)
-}
-
-/// The string at `pointer` with its escapes undone, or the text of a number.
-pub(super) fn lookup_scalar(body: &str, pointer: &str) -> Option<Vec<u8>> {
-    // In text that is not JSON a pointer finds nothing.
-    serde_json::from_str::<IgnoredAny>(body).ok()?;
-    let json = value(body, pointer)?;
-    match json.as_bytes().first()? {
-        b'"' => object::text(json).map(|text| text.bytes().to_vec()),
-        b'-' | b'0'..=b'9' => Some(json.as_bytes().to_vec()),
-        _ => None,
-    }
-}
-
-/// The JSON text at `pointer`.
-fn value<'a>(body: &'a str, pointer: &str) -> Option<&'a str> {
-    let mut json = body.trim();
-    if !pointer.is_empty() {
-        for token in pointer.strip_prefix('/')?.split('/') {
-            json = step(json, &token.replace("~1", "/").replace("~0", "~"))?;
-        }
-    }
-    Some(json)
-}
-
-/// The value at a key of an object, or at an index of an array.
-fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
-    if json.starts_with('[') {
-        let index = token.parse().ok()?;
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        return deserializer.deserialize_seq(Item(index)).ok()?;
-    }
-    let mut found = None;
-    object::for_each_field(json, |key, value| {
-        if key.decoded() == token {
-            found = Some(value);
-        }
-    })
-    .ok()?;
-    found
-}
-
-/// Selects one item of an array without storing the others.
-struct Item(usize);
-
-impl<'de> Visitor<'de> for Item {
-    type Value = Option<&'de str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        let mut index = 0;
-        while let Some(item) = items.next_element::<&RawValue>()? {
-            if index == self.0 {
-                found = Some(item.get());
-            }
-            index += 1;
-        }
-        Ok(found)
+        listed
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pointers() {
-        let body = r#"{"a":{"b/c":[{"d~":"deep"}],"n":3},"":"empty key","a2":"x"}"#;
-        let table = [
-            ("/a/b~1c/0/d~0", Some("deep")),
-            ("/", Some("empty key")),
-            ("/a2", Some("x")),
-            ("/a/n", None),
-            ("/a/b~1c/1", None),
-            ("/a/b~1c/x", None),
-            ("/nothing/there", None),
-            ("/a2/x", None),
-            ("a2", None),
-            ("", None),
-        ];
-        for (pointer, text) in table {
-            assert_eq!(lookup(body, Some(pointer)).as_deref(), text, "{pointer}");
-        }
-        assert_eq!(lookup(r#" "whole" "#, Some("")).as_deref(), Some("whole"));
-        assert_eq!(lookup(body, None), None);
-    }
 
     #[test]
     fn the_reason_tells_what_was_found() {
@@ -335,6 +286,18 @@ mod tests {
         assert_eq!(reason(r#"{"type":1}"#), (None, UnknownReason::NoName));
         assert_eq!(reason("[]"), (None, UnknownReason::NotAnObject));
         assert!(matches!(reason("{"), (None, UnknownReason::NotJson(_))));
+    }
+
+    #[test]
+    fn the_first_pointer_that_finds_a_text_names_the_event() {
+        let raw = Raw::default().event("/event/type").or_event("/type");
+        let name = |body: &str| raw.events(&body.into())[0].name().map(str::to_owned);
+        let both = r#"{"type":"event_callback","event":{"type":"message"}}"#;
+        assert_eq!(name(both).as_deref(), Some("message"));
+        let one = r#"{"type":"app_rate_limited"}"#;
+        assert_eq!(name(one).as_deref(), Some("app_rate_limited"));
+        assert_eq!(name(r#"{"event":{"type":1}}"#), None);
+        assert_eq!(raw.parameters()[0].1, "/event/type, /type");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 
 use super::content::ContentHash;
 use super::encoding::{Depth, decode};
-use super::hiding::hide;
+use super::hiding::{hide, hide_everywhere, may_hold};
 use super::name::{MAX_NAME, cut};
 use super::{Dialect, Raw, content_encoding, raw};
 use crate::{Event, UnknownEvent, UnknownReason};
@@ -64,6 +64,13 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Whether every event names a session. The one that stands for too many others need not.
+    pub(crate) fn names_all(&self) -> bool {
+        let is_rest = |event: &Event| matches!(event, Event::Unknown(event) if event.reason == UnknownReason::TooManyEvents);
+        let mut events = self.events.iter();
+        events.all(|event| event.session_id().is_some() || is_rest(event))
+    }
+
     /// Whether the body has an encoding that could not be undone, or looks as if it had one that its headers do
     /// not say. They are not signed, so it may say anything.
     pub(crate) fn is_hidden(&self) -> bool {
@@ -219,7 +226,7 @@ impl BodyReader {
         let Ok(text) = text(content) else {
             return ids;
         };
-        let id = |json: &str| raw::lookup_scalar(json, pointer).filter(|id| !id.is_empty());
+        let id = |json: &str| raw::scalar_at(json, pointer).filter(|id| !id.is_empty());
         raw::for_each_event(&text, self.0.dialect.events_pointer(), |json| {
             // The last part of a body has many events, which share its key.
             if ids.of_events.len() < MAX_PARTS {
@@ -230,14 +237,23 @@ impl BodyReader {
         ids
     }
 
-    /// Whether bodies hold credentials, which are not to be shown.
-    pub(crate) fn hides(&self) -> bool {
+    /// Whether a body that is not encoded may hold credentials, which are not to be shown.
+    pub(crate) fn hides(&self, content: &[u8]) -> bool {
+        self.knows_credentials() || may_hold(content)
+    }
+
+    /// Whether each body of the dialect holds some.
+    fn knows_credentials(&self) -> bool {
         !self.0.dialect.secret_fields().is_empty()
     }
 
     /// A decoded body, with stars in place of the credentials in it, to be shown.
     pub(crate) fn shown(&self, content: &Bytes) -> Bytes {
-        hide(content, self.0.dialect.secret_fields())
+        if self.knows_credentials() {
+            hide(content, self.0.dialect.secret_fields())
+        } else {
+            hide_everywhere(content)
+        }
     }
 
     /// The same of a body as it was sent, and whether it was decoded for that, which one without credentials is not.
@@ -248,8 +264,11 @@ impl BodyReader {
         encoding: Option<&[u8]>,
         is_proven: bool,
     ) -> Option<(Bytes, bool)> {
-        if !self.hides() {
-            return Some((body.clone(), false));
+        if !self.knows_credentials() {
+            // Evolution, whose source may have another dialect, encodes nothing.
+            let is_plain = encoding.is_none();
+            let shown = is_plain.then(|| hide_everywhere(body));
+            return Some((shown.unwrap_or_else(|| body.clone()), false));
         }
         let depth = if is_proven { Depth::Full } else { Depth::Peek };
         let decoded = decode(body, encoding, depth, self.0.max_body).ok()?;

@@ -111,7 +111,13 @@ impl Envelope<'_> {
                 received_or_sent(event)
             }
         };
-        all.push(event, |hasher| hasher.object(json, &["timestamp"]));
+        // Of an edit and a reaction the time too: they may have the id of the message, and one may be taken back and
+        // come again.
+        let without: &[&str] = match self.name {
+            "message.edited" | "message.reaction" => &[],
+            _ => &["timestamp"],
+        };
+        all.push(event, |hasher| hasher.object(json, without));
     }
 
     fn revoked(&self, json: Option<&str>, all: &mut Collector<'_>) {
@@ -127,7 +133,7 @@ impl Envelope<'_> {
             Event::Change(event)
         };
         let json = json.unwrap_or_default();
-        all.push(event, |hasher| hasher.object(json, &["timestamp"]));
+        all.push(event, |hasher| hasher.object(json, &[]));
     }
 
     fn vote(&self, json: Option<&str>, all: &mut Collector<'_>) {
@@ -146,7 +152,8 @@ impl Envelope<'_> {
             received_or_sent(event)
         };
         let vote = payload.get("vote").unwrap_or_default();
-        all.push(event, |hasher| hasher.object(vote, &["timestamp"]));
+        // Its time too: a vote may be changed back.
+        all.push(event, |hasher| hasher.object(vote, &[]));
     }
 
     /// What all kinds of messages have.

@@ -40,7 +40,7 @@ impl Envelope {
         let reading = reading.unwrap_or_else(|| reader.read(&request.body, &request.headers));
         let mut events = reading.events;
         if let Some(session) = &sender.session {
-            // An event without a session belongs to that of the body.
+            // An event without a session belongs to that of the body, if the body is of one.
             let all = events.iter_mut();
             let moved = all.filter(|event| sender.is_proven || event.session_id().is_none());
             moved.for_each(|event| dialect::set_session(event, session));

@@ -20,6 +20,8 @@ pub(crate) enum Recovered {
     Accepted { event: Uuid, is_duplicate: bool },
     /// Its signature is right now, but the event could not be taken.
     NotAccepted(NotAccepted),
+    /// Its signature is right now, and it only tests the address: it is no event, and no longer kept.
+    Test,
     /// It proves its sender no more than before.
     Invalid,
 }
@@ -53,7 +55,11 @@ impl Ingress {
                 recovered.push(match opened {
                     None => Recovered::Invalid,
                     Some(_) if dry_run => Recovered::Valid,
-                    Some((envelope, events)) => {
+                    Some(None) => {
+                        self.refused().remove(kept.id);
+                        Recovered::Test
+                    }
+                    Some(Some((envelope, events))) => {
                         // What comes after one that could not be taken must not overtake it.
                         let own = envelope.received().session.as_deref();
                         let sessions = events.iter().map(|event| event.session_id().or(own));
@@ -78,8 +84,9 @@ impl Ingress {
         recovered
     }
 
-    /// The request as its source reads it now; `None` if its signature is not right.
-    fn verify_again(&self, kept: &Kept) -> Option<(Envelope, Vec<Event>)> {
+    /// The request as its source reads it now; `None` if its signature is not right, `Some(None)` if it only tests the
+    /// address.
+    fn verify_again(&self, kept: &Kept) -> Option<Option<(Envelope, Vec<Event>)>> {
         let table = self.table();
         let served = table.named(kept.source.as_deref()?)?;
         // The settings of now may need a header that was of no use when it came.
@@ -89,8 +96,10 @@ impl Ingress {
         let (headers, body) = (kept.headers(), kept.body()?.clone());
         let verified = served
             .verify
-            .verify_again(&headers, kept.session_in_path(), body, kept.at);
-        Some(Envelope::open(verified.ok()?, &served.reader))
+            .verify_again(&headers, kept.session_in_path(), body, kept.at)
+            .ok()?;
+        let answer = served.handshake.and_then(|of| of(verified.body()));
+        Some({ answer.is_none() }.then(|| Envelope::open(verified, &served.reader)))
     }
 
     async fn take_recovered(

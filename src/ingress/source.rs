@@ -172,15 +172,16 @@ impl Source {
 
     /// What to know where the address that its sender signs has another path than it.
     pub(crate) fn other_address(&self) -> Option<String> {
-        let parameters = self.scheme.parameters();
-        let (_, address) = { parameters.iter() }.find(|(key, _)| *key == "public_url")?;
-        let url = url::Url::parse(address).ok()?;
+        let mut url = url::Url::parse(self.scheme.signed_address()?).ok()?;
+        // It may hold a token.
+        url.set_query(None);
         let (name, path) = (&self.name, &self.path);
         let rest = url.path().strip_prefix(path.as_str());
         let is_below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         (!is_below && self.path_token.is_none()).then(|| {
             format!(
-                "sources {name}: public_url is {address}, but its path is {path}; the path of each request is signed, so                  a proxy that changes it has every request refused."
+                "sources {name}: public_url is {url}, but its path is {path}; the path of each request is signed, so a \
+                 proxy that changes it has every request refused."
             )
         })
     }

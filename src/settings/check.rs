@@ -11,7 +11,8 @@ use crate::error::Problems;
 use crate::signature::{DOCUMENTED_KEY, Secret};
 use crate::{JsonlHandler, Source};
 
-const MIN_PATH_TOKEN: usize = 16;
+/// A shorter token can be guessed.
+const MIN_TOKEN: usize = 16;
 
 impl Settings {
     /// Checks settings that were read or made, with the names of the handlers that are added in code. Loads the
@@ -215,8 +216,8 @@ impl Settings {
         let mut secrets = all_secrets(source).peekable();
         if let Some(token) = &source.path_token {
             let (keys, token) = (format!("{keys}.path_token"), token.expose());
-            if token.len() < MIN_PATH_TOKEN {
-                let text = format!("is shorter than {MIN_PATH_TOKEN} characters");
+            if token.len() < MIN_TOKEN {
+                let text = format!("is shorter than {MIN_TOKEN} characters");
                 notes.add(&keys, text);
             }
             let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
@@ -230,6 +231,12 @@ impl Settings {
             notes.add(keys, text);
         }
         let bind = self.server.bind;
+        if let Some(text) = guessable(source)
+            && !bind.ip().is_loopback()
+        {
+            let text = format!("{name}: {text}; server.bind {bind} is not loopback");
+            notes.add(keys, text);
+        }
         let is_default = |secret: &Secret| source.scheme.name() == "gowa" && secret.is(b"secret");
         if all_secrets(source).any(is_default) && !bind.ip().is_loopback() {
             let text = format!(
@@ -260,6 +267,23 @@ impl Settings {
         }
         paths
     }
+}
+
+/// What to know of a source whose secret can be guessed: one that is sent as it is, or that a token is made of.
+pub(super) fn guessable(source: &Source) -> Option<String> {
+    let is_short = |secret: &Secret| secret.expose().len() < MIN_TOKEN;
+    let is_sent = source.path_token.is_none() && source.scheme.sends_secret();
+    let what = if is_sent && all_secrets(source).any(is_short) {
+        "one of its secrets"
+    } else if source.scheme.other_secrets().iter().any(is_short) {
+        "its verify_token"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{what} has fewer than {MIN_TOKEN} characters, so it can be guessed; set {MIN_TOKEN} random ones or more, here and \
+         at the sender"
+    ))
 }
 
 fn is_path(path: &str) -> bool {

@@ -26,6 +26,7 @@ mod spot;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod warnings;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -105,25 +106,6 @@ impl Keys for Settings {
 }
 
 impl Settings {
-    /// Likely mistakes of sources and subscriptions together, one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
-        let tells = |source: &&Source| !source.dialect.secret_fields().is_empty();
-        let telling = self
-            .sources
-            .iter()
-            .filter(|_| !self.subscriptions.is_empty())
-            .filter(tells);
-        let warnings = telling.map(|source| {
-            let (name, fields) = (&source.name, source.dialect.secret_fields().join(", "));
-            format!(
-                "sources {name}: its bodies hold a credential of the gateway ({fields}), and [[subscriptions]] get bodies as they \
-                 come; have the gateway leave it out, or trust each subscriber with it."
-            )
-        });
-        let moved = self.sources.iter().filter_map(Source::other_address);
-        warnings.chain(moved).collect()
-    }
-
     /// A hash of all settings, in 16 hexadecimal digits, to see whether two servers run with the same
     /// settings. Secrets are left out, because they could be guessed from the hash, and so is what is in the files
     /// that the settings name.

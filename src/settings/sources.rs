@@ -84,7 +84,7 @@ fn raw_of(table: &Spot<'_>) -> Raw {
         return raw;
     };
     match scheme.as_str() {
-        "slack" => raw.event("/event/type").session("/team_id"),
+        "slack" => { raw.event("/event/type").or_event("/type") }.session("/team_id"),
         "stripe" => raw.event("/type").session("/account"),
         "viber" => raw.event("/event"),
         "line" => { raw.each("/events") }
@@ -190,7 +190,7 @@ const DIALECTS: [Variant<Arc<dyn Dialect>>; 7] = [
 ];
 
 keys!(Raw {
-    event_pointer: some(pointer),
+    event_pointer: pointers,
     session_pointer: some(pointer),
     events_pointer: some(pointer),
     event_field: some(text),
@@ -234,6 +234,14 @@ fn pointer(spot: &Spot<'_>) -> Option<String> {
     spot.wrong("a JSON pointer such as \"/data/type\"")
 }
 
+/// A JSON pointer, or a list of them.
+fn pointers(spot: &Spot<'_>) -> Option<Vec<String>> {
+    match spot.value {
+        ValueKind::Array(_) => spot.each("[\"/event/type\", \"/type\"]", pointer),
+        _ => pointer(spot).map(|one| vec![one]),
+    }
+}
+
 /// A `whsec_` secret that cannot be decoded would verify nothing, without any message that says why.
 fn check_secrets(table: &Spot<'_>, source: &Source) {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
@@ -242,6 +250,9 @@ fn check_secrets(table: &Spot<'_>, source: &Source) {
     if source.scheme.name() == "telegram" && !all_secrets(source).all(is_token) {
         let text = "holds one that Telegram does not take: 1 to 256 of A-Z, a-z, 0-9, _ and -";
         table.at("secrets").note(text);
+    }
+    if source.scheme.name() == "token" {
+        check_ends(table, source);
     }
     if source.scheme.name() != StandardWebhooks::default().name() {
         return;
@@ -253,6 +264,21 @@ fn check_secrets(table: &Spot<'_>, source: &Source) {
     let mut sessions = source.sessions.iter();
     if sessions.any(|(_, secrets)| secrets.iter().any(is_undecodable)) {
         table.at("sessions").note(text);
+    }
+}
+
+/// White space at an end of a header's value is taken off on its way, so a secret that has it is never right.
+fn check_ends(table: &Spot<'_>, source: &Source) {
+    let parameters = source.scheme.parameters();
+    let is_whole = parameters.contains(&("prefix", String::new()));
+    let is_cut = |secret: &Secret| {
+        let secret = secret.expose();
+        let begins = is_whole && secret.trim_ascii_start() != secret;
+        begins || secret.trim_ascii_end() != secret
+    };
+    if all_secrets(source).any(is_cut) {
+        let text = "holds one with white space at an end, which HTTP takes off a header: it can never be right";
+        table.at("secrets").note(text);
     }
 }
 

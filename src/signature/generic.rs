@@ -279,8 +279,12 @@ fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
     headers.value(&name.to_ascii_lowercase())
 }
 
-/// Reads Unix seconds, or milliseconds if the number is too large for seconds.
+/// Reads Unix seconds, or milliseconds if the number is too large for seconds: digits, since `parse` alone would accept
+/// a sign before them.
 pub(super) fn unix_time(text: &[u8]) -> Option<Timestamp> {
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
     let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
     if number.unsigned_abs() < 100_000_000_000 {
         Timestamp::from_second(number).ok()
@@ -468,7 +472,15 @@ mod tests {
         }
         let altered = [("S", headers[0].1.as_str()), ("T", "1001")];
         assert_eq!(verifies(&scheme, &altered, 1000), Ok(false));
-        for odd in ["", "soon", "1e3", "99999999999999999999"] {
+        for odd in [
+            "",
+            "soon",
+            "1e3",
+            "+1000",
+            "-0",
+            " 1000",
+            "99999999999999999999",
+        ] {
             let odd = [("S", headers[0].1.as_str()), ("T", odd)];
             assert_eq!(verifies(&scheme, &odd, 1000), Err(Refusal::Malformed));
         }

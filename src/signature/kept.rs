@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use actix_http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 /// The headers to store: the encoding of the body, those named in `always`, its type, and the sender's own.
 /// Of the last, those that look like a credential are left out; with the type they have [`MAX_KEPT_HEADERS`]
@@ -17,10 +18,13 @@ pub(super) fn kept_headers(
     // is repeated two are enough to see it.
     let mut needed = |name: Cow<'static, str>, values: std::slice::Iter<'_, HeaderValue>| {
         kept.extend(values.take(2).map(|value| {
-            // One that is longer cannot be read, and must not be taken for none.
-            let is_short = value.len() <= MAX_KEPT_HEADERS;
-            let read = if is_short { value.as_bytes() } else { b"?" };
-            (name.clone(), kept_value(read))
+            let value = value.as_bytes();
+            if value.len() <= MAX_KEPT_HEADERS {
+                return (name.clone(), kept_value(value));
+            }
+            // One that is longer must not be taken for none, nor for another that is too long: it may be an id.
+            let hash = format!("sha256={}", const_hex::encode(Sha256::digest(value)));
+            (name.clone(), hash.into())
         }));
     };
     needed("content-encoding".into(), headers.get_all(CONTENT_ENCODING));
@@ -78,3 +82,26 @@ const CREDENTIALS: [&str; 7] = [
 
 /// How many bytes of headers are stored with an event.
 const MAX_KEPT_HEADERS: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_ids_stay_different() {
+        let kept = |value: &str| {
+            let mut headers = HeaderMap::new();
+            let name = actix_http::header::HeaderName::from_static("x-id");
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+            let mut kept = kept_headers(&headers, &["x-id".to_owned()]);
+            assert_eq!(kept.len(), 1);
+            kept.remove(0).1
+        };
+        assert_eq!(kept("1"), "1");
+        let long = "x".repeat(MAX_KEPT_HEADERS);
+        assert_eq!(kept(&long), long);
+        let (one, other) = (kept(&format!("{long}1")), kept(&format!("{long}2")));
+        assert_ne!(one, other);
+        assert!(one.len() < 100);
+    }
+}

@@ -102,6 +102,7 @@ const PRESETS: [Preset; 10] = [
     },
     bare("viber", "X-Viber-Content-Signature", Encoding::Hex),
     Preset {
+        // Not X-Shopify-Event-Id: the webhooks that several subscriptions get of one event share it.
         id_header: Some("X-Shopify-Webhook-Id"),
         event_header: Some("X-Shopify-Topic"),
         ..bare("shopify", "X-Shopify-Hmac-Sha256", Encoding::Base64)

@@ -19,7 +19,7 @@ pub(crate) fn shown_peer(peer: Option<SocketAddr>) -> String {
 
 /// Logs the refused requests of one source. A flood of one kind does not hide another.
 #[derive(Debug, Default)]
-pub(super) struct Refusals([Throttle; 5]);
+pub(super) struct Refusals([Throttle; 6]);
 
 impl Refusals {
     /// Says who was refused by `source`, and why. `header` names the header of the signature that is the reason,
@@ -35,6 +35,8 @@ impl Refusals {
         is_lost: bool,
     ) {
         let kind = match error {
+            // A stranger that scans must not hide a sender with another secret.
+            RequestError::Refused(Refusal::Missing) => 5,
             RequestError::Refused(_) => 0,
             RequestError::TooLarge { .. } => 1,
             RequestError::TooSlow => 2,
@@ -57,11 +59,17 @@ impl Refusals {
         let kept = refused.as_ref().map_or_else(String::new, |id| {
             format!("; `offhook refused {id}` says more")
         });
-        let (level, lost) = if is_lost && matches!(error, RequestError::Refused(_)) {
-            let lost = "; it is lost, because this sender never sends again what was refused";
-            (log::Level::Error, lost)
-        } else {
-            (log::Level::Warn, "")
+        let (level, lost) = match error {
+            // Whatever has no signature at all is more likely a stranger's.
+            RequestError::Refused(Refusal::Missing) if is_lost => {
+                let lost = "; if it is an event, it is lost: this sender never sends again what was refused";
+                (log::Level::Warn, lost)
+            }
+            RequestError::Refused(_) if is_lost => {
+                let lost = "; it is lost, because this sender never sends again what was refused";
+                (log::Level::Error, lost)
+            }
+            _ => (log::Level::Warn, ""),
         };
         log::log!(
             level,

@@ -85,6 +85,12 @@ pub trait Scheme: Debug + Send + Sync + 'static {
         &[]
     }
 
+    /// The address that is signed, whole. It is compared, and not shown: its query may hold a token. Default: none.
+    #[doc(hidden)]
+    fn signed_address(&self) -> Option<&str> {
+        None
+    }
+
     /// How an event is answered after it was taken. Default: 200 with `{"status":"received"}`.
     fn reply(&self) -> Reply {
         Reply::Received
@@ -127,12 +133,13 @@ pub trait Scheme: Debug + Send + Sync + 'static {
     }
 }
 
-/// Schemes are equal when their names, parameters and own secrets are.
+/// Schemes are equal when their names, parameters, own secrets and addresses are.
 impl PartialEq for dyn Scheme {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name()
             && self.parameters() == other.parameters()
             && self.other_secrets() == other.other_secrets()
+            && self.signed_address() == other.signed_address()
     }
 }
 

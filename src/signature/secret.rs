@@ -44,10 +44,10 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// When `key` is empty.
+    /// When `key` is empty, or nothing but white space.
     pub fn new(key: impl AsRef<[u8]>) -> Result<Self, SecretError> {
         let key = key.as_ref();
-        if key.is_empty() {
+        if key.trim_ascii().is_empty() {
             return Err(SecretError::Empty);
         }
         Ok(Self(Arc::new(Inner {
@@ -186,8 +186,8 @@ impl From<Vec<Secret>> for Secrets {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
-    /// An empty secret protects nothing.
-    #[error("the secret is empty")]
+    /// An empty secret protects nothing, and white space alone is a mistake.
+    #[error("the secret is empty, or only white space")]
     Empty,
     /// `env:NAME` names a variable that is not set.
     #[error("the environment variable {0} is not set")]
@@ -358,7 +358,9 @@ mod tests {
                 .to_string()
                 .starts_with("the file /no/such/file cannot be read")
         );
-        assert!(matches!(Secret::resolve(""), Err(SecretError::Empty)));
+        for none in ["", " ", "\t \n"] {
+            assert!(matches!(Secret::resolve(none), Err(SecretError::Empty)));
+        }
     }
 
     #[test]

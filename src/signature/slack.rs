@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use memchr::memmem;
 use serde::Deserialize;
 
 use super::generic::Generic;
@@ -87,7 +88,7 @@ fn url_verification(body: &[u8]) -> Option<String> {
         #[serde(borrow)]
         challenge: std::borrow::Cow<'a, str>,
     }
-    if body.len() > LONGEST {
+    if body.len() > LONGEST || memmem::find(body, b"url_verification").is_none() {
         return None;
     }
     let test: Test<'_> = serde_json::from_slice(body).ok()?;

@@ -1,6 +1,7 @@
 //! [`Twilio`]: the address and the sorted fields of a form are signed.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +20,8 @@ use super::secret::{Algorithm, Encoding, Secret};
 /// `bodySHA256` of the address. Without that parameter every body is read as a form, so a body that is not signed
 /// is never accepted.
 ///
+/// The id of an event is `I-Twilio-Idempotency-Token`, where that is there.
+///
 /// ```
 /// use offhook::Timestamp;
 /// use offhook::signature::{Scheme as _, Secret, Twilio};
@@ -29,7 +32,7 @@ use super::secret::{Algorithm, Encoding, Secret};
 /// assert_eq!(signed[0].name, "X-Twilio-Signature");
 /// assert!(Twilio::new("me.example/twilio").is_none());
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Twilio {
     pub(crate) public_url: String,
     pub(crate) algorithm: Option<Algorithm>,
@@ -60,6 +63,14 @@ impl Twilio {
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = Some(algorithm);
         self
+    }
+
+    /// The address without its query, which may hold a token.
+    fn shown_url(&self) -> String {
+        match self.public_url.split_once('?') {
+            None => self.public_url.clone(),
+            Some((before, _)) => format!("{before}?…"),
+        }
     }
 
     /// The address that was signed, for a request with this path and query.
@@ -96,6 +107,16 @@ impl Twilio {
     }
 }
 
+/// Without the query of the address.
+impl fmt::Debug for Twilio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Twilio")
+            .field("public_url", &self.shown_url())
+            .field("algorithm", &self.algorithm)
+            .finish()
+    }
+}
+
 impl Scheme for Twilio {
     fn name(&self) -> &'static str {
         "twilio"
@@ -104,7 +125,7 @@ impl Scheme for Twilio {
     fn parameters(&self) -> Vec<(&'static str, String)> {
         let named = { Self::ALGORITHMS.iter() }.find(|(_, one)| Some(*one) == self.algorithm);
         vec![
-            ("public_url", self.public_url.clone()),
+            ("public_url", self.shown_url()),
             ("algorithm", named.map_or("", |(name, _)| name).to_owned()),
         ]
     }
@@ -143,6 +164,15 @@ impl Scheme for Twilio {
 
     fn claim_headers(&self) -> Vec<String> {
         [HEADER, SETTINGS].map(str::to_owned).into()
+    }
+
+    /// It is the same over all tries of a request.
+    fn id_header(&self) -> Option<&str> {
+        Some(ID)
+    }
+
+    fn signed_address(&self) -> Option<&str> {
+        Some(&self.public_url)
     }
 
     fn reply(&self) -> Reply {
@@ -246,6 +276,7 @@ fn split(address: &str) -> (&str, &str, &str) {
 const MAX_FIELDS: usize = 1024;
 
 const HEADER: &str = "x-twilio-signature";
+const ID: &str = "i-twilio-idempotency-token";
 const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
 
 #[cfg(test)]
@@ -376,6 +407,21 @@ mod tests {
                 Err(Refusal::Malformed)
             );
         }
+    }
+
+    #[test]
+    fn a_query_is_compared_and_not_shown() {
+        let twilio = |query: &str| -> Box<dyn Scheme> {
+            Box::new(Twilio::new(format!("https://me.example/t{query}")).unwrap())
+        };
+        let shown = |scheme: &dyn Scheme| scheme.parameters()[0].1.clone();
+        assert_eq!(shown(&*twilio("")), "https://me.example/t");
+        let token = twilio("?token=hidden");
+        assert_eq!(shown(&*token), "https://me.example/t?…");
+        assert!(!serde_json::to_string(&*token).unwrap().contains("hidden"));
+        assert!(!format!("{token:?}").contains("hidden"));
+        assert!(*token == *twilio("?token=hidden"));
+        assert!(*token != *twilio("?token=other"));
     }
 
     #[test]

@@ -30,7 +30,8 @@ use crate::dialect::{BodyReader, Dialect, Hints, Odd, Reading, content_encoding,
 ///
 /// 1. The path names a session that has its own secrets: that session, whatever the body says.
 /// 2. Otherwise the session that the body names ([`dialect`](Self::dialect) reads it): the body is signed, the
-///    path is not. If that session has its own secrets, only those are good.
+///    path is not. If that session has its own secrets, only those are good. In a body with several events, one
+///    that names no session is of none.
 /// 3. Otherwise the session of the path, if it names one; but not for a body whose `Content-Encoding` cannot
 ///    be undone, because it may name another.
 ///
@@ -244,12 +245,11 @@ impl Verifier {
             self.read(request)
         } else {
             let reading = self.peek(request)?;
-            let mut sessions = sessions(reading.as_ref()).peekable();
-            if sessions.peek().is_none() {
+            if self.session_of(reading.as_ref()).is_none() {
                 proof.check(&request.body, &self.secrets)?;
             }
             // All of them, so that one session's key never speaks for another.
-            for session in sessions {
+            for session in sessions(reading.as_ref()) {
                 match self.sessions.get(session) {
                     Some(own) => proof.check_own(&request.body, own)?,
                     None => proof.check(&request.body, &self.secrets)?,
@@ -269,7 +269,7 @@ impl Verifier {
         let is_hidden = reading.as_ref().is_some_and(Reading::is_hidden);
         let session = match named {
             _ if own.is_some() => in_path,
-            Some(named) => Some(named),
+            Some(_) => self.session_of(reading.as_ref()),
             // It may name one; the header that hides it is not signed.
             None if is_hidden => None,
             None => in_path,
@@ -280,6 +280,17 @@ impl Verifier {
             is_proven: own.is_some(),
         };
         Ok((sender, reading, odd))
+    }
+
+    /// The session of a body, which is also that of its events that name none. `None` if there is such an event
+    /// beside others: it may be of any session, so it is of none. A body that is signed with the secrets of the only
+    /// session that it names is all of that session.
+    fn session_of<'r>(&self, reading: Option<&'r Reading>) -> Option<&'r str> {
+        let first = sessions(reading).next()?;
+        let is_only = sessions(reading).all(|session| session == first);
+        let is_own = is_only && self.sessions.contains_key(first);
+        let is_whole = reading.is_some_and(Reading::names_all);
+        (is_own || is_whole).then_some(first)
     }
 
     /// Reads a body of a proven sender.
@@ -591,6 +602,13 @@ mod tests {
             (&own, "key of A", None, "A C", None),
             (&own, "key of A", None, "A A", Some(Some("A"))),
             (&own, "shared", None, "B D", Some(Some("B"))),
+            // What names no session beside others is of none, unless the only session's key signs it.
+            (&own, "shared", Some("D"), "B ", Some(None)),
+            (&own, "shared", None, "B  D", Some(None)),
+            (&own, "key of A", Some("D"), "A ", Some(Some("A"))),
+            (&own, "key of A", None, " A C", None),
+            (&plain, "shared", Some("D"), "B ", Some(None)),
+            (&plain, "shared", Some("D"), " B", Some(None)),
             (&plain, "shared", Some("A"), "B", Some(Some("B"))),
             (&plain, "shared", Some("A"), "", Some(Some("A"))),
             (&plain, "shared", None, "B", Some(Some("B"))),

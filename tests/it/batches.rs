@@ -236,6 +236,9 @@ async fn lists_are_read_by_settings_alone() {
     assert!(!send("/line", list(&["b", "c"])).await);
     assert!(send("/line", list(&["c", "a"])).await);
     assert!(!send("/line", list(&[])).await);
+    // One that names no session is not of its neighbour's, nor of the path's, which is not signed.
+    let mixed = r#"{"events":[{"type":"join","source":{"userId":"Ua"}},{"type":"leave"}]}"#;
+    assert!(!send("/line/path", mixed.to_owned()).await);
     let form = |status: &str| format!("MessageSid=SM1&SmsStatus={status}&To=%2B491&Body=a+b");
     assert!(!send("/forms", form("received")).await);
     assert!(!send("/forms", form("read")).await);
@@ -245,7 +248,7 @@ async fn lists_are_read_by_settings_alone() {
         let lines = text.lines().map(serde_json::from_str);
         lines.filter_map(Result::ok).collect()
     };
-    served::until("all handled", async || lines().len() >= 6).await;
+    served::until("all handled", async || lines().len() >= 8).await;
     served.program.stop();
     let mut handled: Vec<String> = lines()
         .iter()
@@ -256,8 +259,10 @@ async fn lists_are_read_by_settings_alone() {
         r#""forms" "+491" "read""#,
         r#""forms" "+491" "received""#,
         r#""line" "Ua" "follow""#,
+        r#""line" "Ua" "join""#,
         r#""line" "Ub" "follow""#,
         r#""line" "Uc" "follow""#,
+        r#""line" null "leave""#,
         r#""line" null null"#,
     ];
     assert_eq!(handled, expected);

@@ -203,3 +203,38 @@ async fn it_stays_hidden_when_its_source_is_gone() {
     assert_eq!(found["events"], Value::Array(Vec::new()));
     served.program.stop();
 }
+
+/// A source may have another dialect than its gateway's: it was forgotten, or changed later.
+#[actix_web::test]
+async fn it_is_hidden_under_every_dialect() {
+    let folder = Folder::new("credentials-other");
+    for (count, dialect) in (1..).zip(["evolution", "codeskytz", "raw"]) {
+        let source = evolution().replace(
+            "= \"evolution\"\nsecrets",
+            &format!("= \"{dialect}\"\nsecrets"),
+        );
+        assert!(source.contains(&format!("dialect = \"{dialect}\"")));
+        let served = start(&folder, &source);
+        let body = MESSAGE.replace("\"m\"", &format!("\"{dialect}\""));
+        let signed = TestRequest::signed(body.as_str(), &secret(KEY));
+        send(&served, signed, 200).await;
+        let wrong = TestRequest::signed(body.as_str(), &secret("another key of theirs"));
+        send(&served, wrong, 401).await;
+        let refused = json(&served, "/api/refused").await["refused"][0].take();
+        let mut paths = vec![format!("/api/refused/{}", refused["id"].as_str().unwrap())];
+        for id in ids(&served, count).await {
+            paths.push(format!("/api/events/{id}"));
+            paths.push(format!("/api/events/{id}/body"));
+            #[cfg(feature = "dashboard")]
+            paths.push(format!("/ui/events/{id}"));
+        }
+        for path in paths {
+            let shown = get(&served, &path, VIEWER).await.text();
+            let is_hidden = shown.contains("***") && !shown.contains(HIDDEN);
+            assert!(is_hidden, "{dialect} {path}: {shown}");
+        }
+        let found = json(&served, "/api/events?contains=key0of").await;
+        assert_eq!(found["events"], Value::Array(Vec::new()), "{dialect}");
+        served.program.stop();
+    }
+}

@@ -13,6 +13,14 @@ use super::super::output::title;
 pub(super) fn text(summary: &Value, without_handlers: &str) -> String {
     let mut entries = Vec::new();
     for (key, value) in in_order(summary) {
+        if key == "warnings" {
+            let warnings = value.as_array().into_iter().flatten();
+            let warnings: Vec<String> = warnings
+                .filter_map(|warning| warning.as_str().map(str::to_owned))
+                .collect();
+            entries.extend((!warnings.is_empty()).then(|| entry(key, &warnings)));
+            continue;
+        }
         let Value::Array(items) = value else {
             let facts = facts(key, value);
             entries.extend((!facts.is_empty()).then(|| entry(key, &facts)));
@@ -127,8 +135,9 @@ pub(super) const SHOWN: &str = "bind health_path tls sources admin promise journ
 #[cfg(test)]
 mod tests {
     use offhook::Source;
+    use offhook::dialect::Evolution;
     use offhook::settings::{Settings, TlsSettings};
-    use offhook::signature::{Generic, Secret, Secrets};
+    use offhook::signature::{Generic, Secret, Secrets, Token};
 
     use super::super::summary;
     use super::*;
@@ -152,6 +161,19 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn likely_mistakes_are_told() {
+        let mut settings = Settings::default();
+        let source = Source::new("e").secret(Secret::new("hidden").unwrap());
+        let source = source.dialect(Evolution).scheme(Token::telegram());
+        settings.sources.push(source);
+        let text = text(&summary(&settings), "none");
+        let text = anstream::adapter::strip_str(&text).to_string();
+        let line = "warnings       sources e: one of its secrets has fewer than 16 characters";
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("hidden"), "{text}");
     }
 
     #[test]

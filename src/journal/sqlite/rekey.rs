@@ -20,7 +20,7 @@ use crate::journal::{EntryPart, Missing, Position, Record, Seq};
 pub(crate) type KeysOf<'a> = &'a dyn Fn(&Record) -> Vec<EntryPart>;
 
 /// The version of the keys that this program makes.
-pub(super) const KEYS_VERSION: u64 = 2;
+pub(super) const KEYS_VERSION: u64 = 3;
 
 /// Makes all keys again, if those of the database are of an older version.
 pub(super) fn rekey(

@@ -74,6 +74,31 @@ fn secret(text: &str) -> Secret {
 }
 
 #[test]
+fn an_event_may_be_named_in_several_places() {
+    let source = |more: &str| load(&with_source(&format!("dialect = \"raw\"\n{more}")));
+    let dialect = source("event_pointer = [\"/a/b\", \"/c\"]")
+        .unwrap()
+        .sources
+        .remove(0);
+    let raw = crate::dialect::Raw::default().event("/a/b").or_event("/c");
+    assert!(*dialect.dialect == *(&raw as &dyn crate::dialect::Dialect));
+    let problems = problems(&with_source(
+        "dialect = \"raw\"\nevent_pointer = [\"/a\", \"b\"]",
+    ));
+    assert!(problems[0].contains("event_pointer[1]: found \"b\", expected a JSON pointer"));
+    let slack = load(&with_source("scheme = \"slack\""));
+    let dialect = slack.unwrap().sources.remove(0).dialect;
+    assert_eq!(dialect.parameters()[0].1, "/event/type, /type");
+    // What is set replaces what the scheme sets.
+    let slack = "scheme = \"slack\"\nevent_pointer = \"/x\"";
+    let slack = load(&with_source(slack)).unwrap().sources.remove(0);
+    assert_eq!(
+        slack.dialect.parameters()[0],
+        ("event_pointer", "/x".to_owned())
+    );
+}
+
+#[test]
 fn silence_is_watched_by_source_and_session() {
     let text = with_source(
         "quiet_after = \"30m\"\nsessions.a.quiet_after = \"1h\"\n\
@@ -143,6 +168,47 @@ fn the_documented_key_stays_on_loopback() {
             "{found:?}"
         );
     }
+}
+
+/// What a stranger may try as often as it likes must be long.
+#[test]
+fn a_secret_that_is_sent_is_long() {
+    let text = |bind: &str, source: &str| {
+        format!("[server]\nbind = \"{bind}\"\n[[sources]]\nname = \"s\"\n{source}")
+    };
+    let long = "0123456789abcdef";
+    let table = [
+        ("scheme = \"token\"\nheader = \"X\"", "secrets"),
+        ("scheme = \"telegram\"", "secrets"),
+        ("scheme = \"evolution-jwt\"", "secrets"),
+        (
+            "scheme = \"meta\"\nsecrets = [\"of-the-app\"]",
+            "verify_token",
+        ),
+    ];
+    for (source, key) in table {
+        let source = |secret: &str| match key {
+            "secrets" => format!("{source}\nsecrets = [\"{secret}\"]"),
+            _ => format!("{source}\n{key} = \"{secret}\""),
+        };
+        let short = source(&long[1..]);
+        let found = problems(&text("0.0.0.0:5000", &short));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("fewer than 16 characters"), "{found:?}");
+        let warnings = load(&text("127.0.0.1:5000", &short)).unwrap().warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("fewer than 16 characters"));
+        let long = load(&text("0.0.0.0:5000", &source(long))).unwrap();
+        assert!(long.warnings().is_empty());
+    }
+    // An HMAC does not show its key.
+    let hmac = "scheme = \"github\"\nsecrets = [\"short\"]";
+    assert!(
+        load(&text("0.0.0.0:5000", hmac))
+            .unwrap()
+            .warnings()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -289,7 +355,7 @@ const PROBLEMS: [(&str, &str); 35] = [
 ];
 
 /// What follows a source's name, and the problem.
-const WHOLE: [(&str, &str); 12] = [
+const WHOLE: [(&str, &str); 16] = [
     (
         "",
         "sources[0]: s: no secret, so nothing it sends can be verified",
@@ -301,6 +367,22 @@ const WHOLE: [(&str, &str); 12] = [
     (
         "secrets = [\"\"]",
         "sources[0].secrets[0]: the secret is empty",
+    ),
+    (
+        "secrets = [\"   \"]",
+        "sources[0].secrets[0]: the secret is empty, or only white space",
+    ),
+    (
+        "scheme = \"meta\"\nsecrets = [\"x\"]\nverify_token = \" \"",
+        "sources[0].verify_token: the secret is empty, or only white space",
+    ),
+    (
+        "scheme = \"token\"\nheader = \"X\"\nsecrets = [\"0123456789abcdef \"]",
+        "secrets: holds one with white space at an end",
+    ),
+    (
+        "scheme = \"token\"\nheader = \"X\"\nsecrets = [\" 0123456789abcdef\"]",
+        "secrets: holds one with white space at an end",
     ),
     (
         "secrets = [\"env:OFFHOOK_TEST_UNSET\"]",

@@ -67,8 +67,7 @@ pub(super) fn mismatch(
 
 /// Twilio with addresses that are easily confused with that of the settings.
 fn other_addresses(scheme: &dyn Scheme) -> Vec<(&'static str, Twilio)> {
-    let parameters = scheme.parameters();
-    let Some((_, url)) = parameters.iter().find(|(name, _)| *name == "public_url") else {
+    let Some(url) = scheme.signed_address() else {
         return Vec::new();
     };
     let table = [

@@ -58,6 +58,23 @@ async fn a_session_is_decided_alike_under_every_dialect() {
     }
 }
 
+/// A gateway that writes an empty name has none to write.
+#[actix_web::test]
+async fn an_empty_session_is_that_of_the_path() {
+    for (name, body, _) in NAMED {
+        let mut source = Source::new("gateway").path("/in").secret(secret(KEY));
+        source.dialect = named(name);
+        let (server, recorder) = recording(|offhook| offhook.source(source)).await;
+        let body = body.replace("\"body\"", "\"\"");
+        let request = signed(body.as_str()).path("/in/path");
+        let answer = request.send(server.public_address()).await;
+        assert_eq!(answer.status, 200, "{name}");
+        let events = recorder.events();
+        assert_eq!(events[0].session_id(), Some("path"), "{name}");
+        server.stop().await;
+    }
+}
+
 /// Whose key a request may be signed with, and which session each path names.
 const KEYS: [&str; 3] = ["the key of the source", "the key of own", "the key of body"];
 const PATHS: [Option<&str>; 4] = [None, Some("path"), Some("own"), Some("body")];

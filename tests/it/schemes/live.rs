@@ -205,6 +205,18 @@ async fn addresses_are_tested_with_challenges() {
     is_refused(&forged.send(to).await, "another secret");
     let bare = TestRequest::post(body).path("/slack");
     is_refused(&bare.send(to).await, "no signature");
+    // Refused, and verified again once its secret is known.
+    let of_slack =
+        |key: &str| format!("scheme = \"slack\"\ndialect = \"raw\"\nsecrets = [\"{key}\"]");
+    it.write(&of_slack(KEY), &of_slack("another-key-01234"));
+    let (status, answer) = it.ask("POST", "/api/reload", &json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+    let again = json!({ "source": "slack" });
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &again).await;
+    let only_valid = json!({"looked_at": 1, "valid": 1, "accepted": 0, "duplicates": 0});
+    assert_eq!(answer, only_valid);
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &again).await;
+    assert_eq!(answer["looked_at"], 0);
     // None of this was an event.
     let (_, list) = it.ask("GET", "/api/events", &json!({})).await;
     assert_eq!(list["events"], json!([]));
@@ -295,6 +307,11 @@ async fn an_event_that_is_lost_is_an_error() {
     let line = served.program.logged("it is lost");
     assert!(line.contains("ERROR"), "{line}");
     assert!(!line.contains("eyJ"), "{line}");
+    // A stranger that scans is no error.
+    let bare = TestRequest::post("{}").path("/evolution-jwt");
+    assert_eq!(bare.send(served.public).await.status, 401);
+    let line = served.program.logged("if it is an event");
+    assert!(line.contains("WARN"), "{line}");
     let other = TestRequest::post("{}").path("/telegram");
     assert_eq!(other.send(served.public).await.status, 401);
     let line = served.program.logged("a request to telegram");
@@ -354,6 +371,11 @@ fn an_address_with_another_path_is_told() {
             is_told,
             "{path}: {warnings}"
         );
+        // Neither its query nor a hole in the text.
+        assert!(
+            !warnings.contains("%2F") && !warnings.contains("  "),
+            "{warnings}"
+        );
     }
 }
 
@@ -376,6 +398,16 @@ async fn forms_and_lists_are_read() {
     assert!(!sent("twilio", form).await);
     assert!(!sent("twilio", &form.replace("sent", "delivered")).await);
     assert!(sent("twilio", &format!("{form}&More=1")).await);
+    // The token that is the same over all tries wins.
+    let twilio = { loaded.sources.iter() }.find(|source| source.name == "twilio");
+    let tried = async |token: &str, body: &str| {
+        let request = request(twilio.unwrap(), "/twilio", body, KEY);
+        let request = request.header("I-Twilio-Idempotency-Token", token);
+        request.send(to).await.header("offhook-duplicate").is_some()
+    };
+    assert!(!tried("1", form).await);
+    assert!(tried("1", form).await);
+    assert!(!tried("2", form).await);
     // Without one of the fields of the id, everything counts.
     let action = "MessageSid=SM1&EventType=onMessageUpdated&Body=";
     assert!(!sent("twilio", &format!("{action}a")).await);
