@@ -25,7 +25,10 @@
 //! ```
 
 mod answer;
+mod api;
+mod call;
 mod client;
+mod mask;
 mod registrars;
 mod registration;
 mod shape;
@@ -34,7 +37,8 @@ mod target;
 
 pub use crate::relay::http_client::Unanswered;
 pub use answer::{Answer, Verdict};
-pub use client::{Call, GatewayClient, TIMEOUT};
+pub use call::Call;
+pub use client::{GatewayClient, TIMEOUT};
 pub(crate) use registrars::Registrars;
 pub use registration::Registration;
 pub use shape::Shape;

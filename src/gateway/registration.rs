@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
+use super::api::SecretUse;
 use super::target::parse;
 use super::{Gateway, GatewayError};
 use crate::signature::Secret;
@@ -87,13 +88,11 @@ impl Registration {
     /// [`GatewayError::Event`] if such a gateway does not know one of them; [`GatewayError::Events`] if
     /// there are none.
     pub fn events_for(&self, gateway: &Gateway) -> Result<Vec<&str>, GatewayError> {
-        let shape = gateway.shape;
+        let api = gateway.api();
         let Some(events) = &self.events else {
-            return Ok(shape.default_events().to_vec());
+            return Ok(api.default_events().to_vec());
         };
-        for event in events {
-            shape.check_event(event)?;
-        }
+        api.check_events(events)?;
         if !(1..=MAX_EVENTS).contains(&events.len()) {
             let text = format!("expected 1 to {MAX_EVENTS} events, or none to be left out");
             return Err(GatewayError::Events(text));
@@ -105,20 +104,21 @@ impl Registration {
     pub fn warnings(&self, gateway: &Gateway) -> Vec<String> {
         let mut warnings = Vec::new();
         let ours = parse(&self.webhook_url.replace(SESSION, "session"), "").ok();
-        if let Some(ours) = ours.filter(|url| is_loopback(url) && !is_loopback(&gateway.base)) {
+        let is_far = |url: &&Url| is_loopback(url) && !is_loopback(&gateway.base);
+        if let Some(ours) = ours.as_ref().filter(is_far) {
             warnings.push(format!(
                 "The webhook URL is on {}, which to the gateway is the gateway's own machine: \
                  give a URL that leads here from there.",
                 ours.host_str().unwrap_or_default()
             ));
         }
-        match (gateway.shape.has_secret(), &self.secret) {
-            (false, Some(_)) => warnings.push(format!(
+        match (gateway.api().secret(), &self.secret) {
+            (SecretUse::None, Some(_)) => warnings.push(format!(
                 "The shape {} has no room for a secret, so none is sent and the gateway signs \
                  nothing: receive it at a source with `unsigned` and a `path_token`.",
-                gateway.shape
+                gateway.in_shape()
             )),
-            (true, None) => warnings.push(
+            (SecretUse::Signs, None) => warnings.push(
                 "Without a secret the gateway signs nothing, and a source that verifies refuses \
                  what it sends."
                     .to_owned(),
@@ -126,6 +126,14 @@ impl Registration {
             _ => (),
         }
         warnings
+    }
+
+    /// The secret that it tells this gateway, as text.
+    pub(crate) fn secret_for(&self) -> Result<Option<&str>, GatewayError> {
+        let secret = self.secret.as_ref();
+        let secret = secret.map(|secret| std::str::from_utf8(secret.expose()));
+        let secret = secret.transpose().map_err(|_| GatewayError::Secret)?;
+        Ok(secret)
     }
 
     pub(crate) const fn signing_secret(&self) -> Option<&Secret> {

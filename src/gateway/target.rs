@@ -3,6 +3,8 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::api::{Api, Request};
+use super::mask::Mask;
 use super::{GatewayError, Shape};
 use crate::signature::Secret;
 
@@ -12,7 +14,7 @@ use crate::signature::Secret;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
     pub(super) base: Url,
-    pub(super) shape: Shape,
+    shape: Shape,
     /// Their values are marked as sensitive.
     pub(super) headers: HeaderMap,
 }
@@ -51,7 +53,16 @@ impl Gateway {
     ///
     /// [`GatewayError::Header`] if the name or the value cannot be sent, the header belongs to HTTP
     /// itself or is already set, or the value cannot be read.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Self, GatewayError> {
+    pub fn header(self, name: &str, value: &str) -> Result<Self, GatewayError> {
+        let wrong = |problem: &str| GatewayError::Header {
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let value = Secret::resolve_header(value).map_err(|error| wrong(&error.to_string()))?;
+        self.add(name, &value)
+    }
+
+    fn add(mut self, name: &str, value: &[u8]) -> Result<Self, GatewayError> {
         let wrong = |problem: &str| GatewayError::Header {
             name: name.to_owned(),
             problem: problem.to_owned(),
@@ -64,8 +75,7 @@ impl Gateway {
         if self.headers.len() >= MAX_HEADERS {
             return Err(wrong("there are 32 headers already"));
         }
-        let value = Secret::resolve_header(value).map_err(|error| wrong(&error.to_string()))?;
-        let mut value = HeaderValue::from_bytes(&value)
+        let mut value = HeaderValue::from_bytes(value)
             .map_err(|_| wrong("the value is no line of visible characters"))?;
         value.set_sensitive(true);
         match self.headers.insert(parsed, value) {
@@ -94,19 +104,40 @@ impl Gateway {
         self.base.authority()
     }
 
-    /// The URL of a session's registration.
-    pub(crate) fn session_url(&self, session: &str) -> Result<Url, GatewayError> {
+    /// A session as requests and webhook URLs name it.
+    pub(crate) fn session<'a>(&self, session: &'a str) -> Result<&'a str, GatewayError> {
         let length = session.chars().count();
         // These are path steps even when they are escaped.
         let step = matches!(session, "." | "..");
         if step || !(1..=256).contains(&length) || session.chars().any(char::is_control) {
             return Err(GatewayError::Session(session.chars().take(256).collect()));
         }
+        Ok(session)
+    }
+
+    pub(super) fn api(&self) -> &'static dyn Api {
+        self.shape.api()
+    }
+
+    /// The URL of a request: as it is called, and as it may be shown.
+    pub(super) fn address(&self, request: &Request) -> (Url, String) {
         let mut url = self.base.clone();
         let mut path = url.path_segments_mut().expect("an http URL has a path");
-        path.pop_if_empty().extend(self.shape.path(session));
+        path.pop_if_empty().extend(&request.path);
         drop(path);
-        Ok(url)
+        let shown = url.to_string();
+        (url, shown)
+    }
+
+    /// What must not be shown of its answers.
+    pub(super) fn mask(&self) -> Mask {
+        let mut mask = Mask::default();
+        for value in self.headers.values().map(HeaderValue::as_bytes) {
+            let value = String::from_utf8_lossy(value);
+            mask.add(&value);
+            mask.add(value.rsplit(' ').next().unwrap_or_default());
+        }
+        mask
     }
 }
 
@@ -140,86 +171,4 @@ const OWN: [&str; 6] = [
 const MAX_HEADERS: usize = 32;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_stays_one_part_of_the_path() {
-        let table = [
-            ("http://g:1", "s", "http://g:1/sessions/s/webhook"),
-            (
-                "http://g/x/",
-                "a/../b?c#d",
-                "http://g/x/sessions/a%2F..%2Fb%3Fc%23d/webhook",
-            ),
-            (
-                "https://g",
-                "%2e%2e é",
-                "https://g/sessions/%252e%252e%20%C3%A9/webhook",
-            ),
-        ];
-        for (base, session, expected) in table {
-            let url = Gateway::new(base).unwrap().session_url(session).unwrap();
-            assert_eq!(url.as_str(), expected);
-        }
-        let gateway = Gateway::new("http://g").unwrap();
-        for odd in ["", ".", "..", "a\nb", &"x".repeat(257)] {
-            assert!(gateway.session_url(odd).is_err(), "{odd:?}");
-        }
-    }
-
-    #[test]
-    fn only_urls_to_which_a_secret_may_go() {
-        for odd in [
-            "",
-            "g:80",
-            "ftp://g",
-            "file:///etc",
-            "http://u:hidden@g",
-            "http://hidden@g",
-            "http://g/?hidden",
-            "http://g/#hidden",
-            "http://g/a b",
-            "http://g/\thidden",
-        ] {
-            let error = Gateway::new(odd).unwrap_err().to_string();
-            assert!(!error.contains("hidden"), "{odd}: {error}");
-        }
-        assert_eq!(Gateway::new("http://g:8080/").unwrap().host(), "g:8080");
-    }
-
-    #[test]
-    fn headers_are_checked_and_never_shown() {
-        let gateway = || Gateway::new("http://g").unwrap();
-        let sent = |value| {
-            let gateway = gateway().header("Authorization", value).unwrap();
-            assert!(!format!("{gateway:?}").contains("hidden"), "{gateway:?}");
-            assert_eq!(
-                gateway.header_names().collect::<Vec<_>>(),
-                ["authorization"]
-            );
-            gateway.headers["authorization"]
-                .to_str()
-                .unwrap()
-                .to_owned()
-        };
-        assert_eq!(sent("Bearer hidden"), "Bearer hidden");
-        assert_eq!(sent("hidden:x"), "hidden:x");
-        let home = std::env::var("PATH").unwrap();
-        assert_eq!(sent("Bearer env:PATH"), format!("Bearer {home}"));
-        assert_eq!(sent("env:PATH"), home);
-        for (name, value) in [
-            ("a b", "x"),
-            ("", "x"),
-            ("X-Key", ""),
-            ("X-Key", "hidden\nX: y"),
-            ("X-Key", "Bearer env:OFFHOOK_TEST_NO_SUCH_VARIABLE"),
-            ("Host", "hidden"),
-        ] {
-            let error = gateway().header(name, value).unwrap_err().to_string();
-            assert!(!error.contains("hidden"), "{error}");
-        }
-        let twice = gateway().header("X-Key", "a").unwrap().header("x-key", "b");
-        assert!(twice.unwrap_err().to_string().contains("twice"));
-    }
-}
+mod tests;

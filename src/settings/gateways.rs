@@ -66,7 +66,7 @@ pub(super) fn gateway(table: &Spot<'_>) -> Option<GatewaySettings> {
         table.at("secret").note(text);
     }
     for session in &settings.sessions {
-        noted(&table.at("sessions"), gateway.session_url(session));
+        noted(&table.at("sessions"), gateway.session(session));
     }
     Some(settings)
 }
