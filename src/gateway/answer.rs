@@ -19,6 +19,8 @@ pub struct Answer {
     pub json: Option<Value>,
     /// What the answer means.
     pub verdict: Verdict,
+    /// Whether it already was as it should be, so that nothing was sent to change it.
+    pub unchanged: bool,
 }
 
 /// What an answer means.
@@ -27,7 +29,7 @@ pub struct Answer {
 pub enum Verdict {
     /// 2xx with JSON or with an empty body: done.
     Accepted,
-    /// 2xx, but the JSON says `"success": false`.
+    /// 2xx, but the JSON says `"success": false` or `"ok": false`.
     SaysNo,
     /// 2xx, but not JSON. No gateway answers like that.
     NotJson,
@@ -85,6 +87,7 @@ impl Answer {
             text,
             json,
             verdict,
+            unchanged: false,
         }
     }
 
@@ -115,7 +118,7 @@ fn verdict(status: u16, text: &str, json: Option<&Value>, cut: bool) -> Verdict 
         200..=299 => match json {
             None if text.is_empty() => Verdict::Accepted,
             None => Verdict::NotJson,
-            Some(json) if json.get("success") == Some(&Value::Bool(false)) => Verdict::SaysNo,
+            Some(json) if says_no(json) => Verdict::SaysNo,
             Some(_) => Verdict::Accepted,
         },
         300..=399 => Verdict::Redirect,
@@ -126,6 +129,11 @@ fn verdict(status: u16, text: &str, json: Option<&Value>, cut: bool) -> Verdict 
         402..=499 => Verdict::Refused,
         _ => Verdict::Failed,
     }
+}
+
+fn says_no(json: &Value) -> bool {
+    let mut words = ["success", "ok"].into_iter();
+    words.any(|word| json.get(word) == Some(&Value::Bool(false)))
 }
 
 /// How much of the text `Display` shows, in characters.
@@ -146,6 +154,7 @@ mod tests {
             (201, "[]", Verdict::Accepted, false),
             (204, "", Verdict::Accepted, false),
             (200, r#"{"success":false}"#, Verdict::SaysNo, true),
+            (200, r#"{"ok":false}"#, Verdict::SaysNo, true),
             (200, "<!doctype html>", Verdict::NotJson, true),
             (301, "", Verdict::Redirect, false),
             (400, "{}", Verdict::NotUnderstood, false),

@@ -1,13 +1,14 @@
-//! [`Call`]: a request to a gateway.
+//! [`Call`]: a request to a gateway, or several of which each depends on the answer before it.
 
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::Value;
 use url::Url;
 
-use super::api::Request;
+use super::api::{Next, Request};
 use super::mask::Mask;
 use super::{Answer, Gateway};
 use crate::relay::http_client::{HttpClient, Unanswered};
@@ -47,7 +48,7 @@ impl Call {
         self.request.method.as_str()
     }
 
-    /// The URL of the request.
+    /// The URL of the request, with `***` for a token in it.
     pub fn url(&self) -> &str {
         &self.shown_url
     }
@@ -62,31 +63,60 @@ impl Call {
         self.request.body.as_ref().map(|body| body.shown.as_str())
     }
 
-    /// Sends the request, and reads at most 64 KiB of the answer.
+    /// Sends the request and those that follow it, and returns the answer to the last one. It reads at most
+    /// 64 KiB of each answer.
     ///
     /// # Errors
     ///
     /// When no complete answer arrives in time.
     pub async fn send(self) -> Result<Answer, Unanswered> {
+        let mut call = self;
+        loop {
+            match call.step().await? {
+                (answer, None) => return Ok(answer),
+                (_, Some(next)) => call = next,
+            }
+        }
+    }
+
+    /// Sends only this request. Returns its answer, and the request that follows it, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When no complete answer arrives in time.
+    pub async fn step(self) -> Result<(Answer, Option<Self>), Unanswered> {
         let Self {
             connection, mask, ..
         } = self;
         let mut request = HttpClient::request(self.request.method, &self.url)
             .body(Bytes::new())
-            .map_err(|error| Unanswered::Unreachable(error.to_string()))?;
-        request.headers_mut().extend(connection.gateway.headers);
+            .map_err(|error| Unanswered::Unreachable(mask.text(&error.to_string())))?;
+        let headers = connection.gateway.headers.clone();
+        request.headers_mut().extend(headers);
         if let Some(body) = self.request.body {
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(CONTENT_TYPE, json);
             *request.body_mut() = body.sent.into();
         }
-        let answered = connection
-            .http
-            .send(request, connection.timeout, LONGEST_ANSWER)
-            .await?;
+        let Connection { http, timeout, .. } = &connection;
+        let answered = http.send(request, *timeout, LONGEST_ANSWER).await?;
         let status = answered.response.status().as_u16();
         let body = answered.response.body();
-        Ok(Answer::new(status, body, answered.is_cut, &mask))
+        let mut answer = Answer::new(status, body, answered.is_cut, &mask);
+        let Some(then) = self.request.then.filter(|_| !answered.is_cut) else {
+            return Ok((answer, None));
+        };
+        // The answer's own JSON has no secrets any more.
+        let json = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let next = match then(status, &json) {
+            Next::Nothing => None,
+            Next::Unchanged => {
+                answer.unchanged = true;
+                None
+            }
+            Next::Send(request) => Some(Self::new(connection, request, mask)),
+        };
+        Ok((answer, next))
     }
 }
 

@@ -18,8 +18,10 @@ impl GatewayClient {
     ///
     /// # Errors
     ///
+    /// [`GatewayError::Key`] if the gateway has no key and each request to it needs one;
     /// [`GatewayError::Client`] if the system has no trusted certificates.
     pub fn new(gateway: Gateway) -> Result<Self, GatewayError> {
+        gateway.check_key()?;
         let http = HttpClient::new(&gateway.base, MOST_IDLE).map_err(GatewayError::Client)?;
         Ok(Self(Connection {
             gateway,
@@ -40,11 +42,12 @@ impl GatewayClient {
         &self.0.gateway
     }
 
-    /// Makes the call that tells the gateway where to send a session's events.
+    /// Makes the call that tells the gateway where to send a session's events. A kind
+    /// [without sessions](super::Kind::has_sessions) ignores `session`.
     ///
     /// # Errors
     ///
-    /// When a gateway of this shape cannot take the session, an event or the secret.
+    /// When a gateway of this kind cannot take the session, the URL, an event or the secret.
     pub fn register(
         &self,
         session: &str,
@@ -53,7 +56,7 @@ impl GatewayClient {
         let gateway = self.gateway();
         let session = gateway.session(session)?;
         let events = registration.events_for(gateway)?;
-        let secret = registration.secret_for()?;
+        let secret = registration.secret_for(gateway)?;
         let (url, shown_url) = registration.url_for(session)?;
         let sent = Told {
             url: &url,
@@ -78,11 +81,33 @@ impl GatewayClient {
     ///
     /// # Errors
     ///
-    /// When the session cannot be part of a path.
+    /// When the session cannot be part of a path; [`GatewayError::WhichUrl`] for a kind whose sessions may have
+    /// several registrations, such as WAHA: see [`GatewayClient::remove_url`].
     pub fn remove(&self, session: &str) -> Result<Call, GatewayError> {
         let session = self.gateway().session(session)?;
         let request = self.gateway().api().remove(session, None)?;
         Ok(self.call(request, self.gateway().mask()))
+    }
+
+    /// Makes the call that removes the registration of this URL. Where a session has only one, it is removed
+    /// whatever its URL.
+    ///
+    /// # Errors
+    ///
+    /// When the session cannot be part of a path or of the URL.
+    pub fn remove_url(
+        &self,
+        session: &str,
+        registration: &Registration,
+    ) -> Result<Call, GatewayError> {
+        let session = self.gateway().session(session)?;
+        let (url, shown_url) = registration.url_for(session)?;
+        let request = self.gateway().api().remove(session, Some(&url))?;
+        let mut mask = self.gateway().mask();
+        if url != shown_url {
+            mask.add_url(&url, session);
+        }
+        Ok(self.call(request, mask))
     }
 
     /// Makes the call that asks how a session is registered.

@@ -81,3 +81,63 @@ fn headers_are_checked_and_never_shown() {
     let twice = gateway().header("X-Key", "a").unwrap().header("x-key", "b");
     assert!(twice.unwrap_err().to_string().contains("twice"));
 }
+
+#[test]
+fn a_key_stands_where_each_kind_takes_it() {
+    let table = [
+        (Kind::Codeskytz, "hidden", "x-api-key: hidden"),
+        (Kind::Waha, "hidden", "x-api-key: hidden"),
+        (Kind::Evolution, "hidden", "apikey: hidden"),
+        // "u:hidden"
+        (Kind::Gowa, "u:hidden", "authorization: Basic dTpoaWRkZW4="),
+        (Kind::Meta, "hidden", "authorization: Bearer hidden"),
+        (Kind::MetaApp, "7|hidden", "authorization: Bearer 7|hidden"),
+        (Kind::Wuzapi, "hidden", "token: hidden"),
+    ];
+    for (kind, key, expected) in table {
+        let gateway = Gateway::of(kind, "http://g").unwrap();
+        assert_eq!(gateway.check_key().is_err(), kind.needed_key().is_some());
+        let gateway = gateway.api_key(key).unwrap();
+        let (name, value) = gateway.headers.iter().next().unwrap();
+        assert_eq!(format!("{name}: {}", value.to_str().unwrap()), expected);
+        assert!(!format!("{gateway:?}").contains("hidden"), "{gateway:?}");
+        assert!(gateway.check_key().is_ok());
+        assert!(
+            gateway
+                .api_key(key)
+                .unwrap_err()
+                .to_string()
+                .contains("twice")
+        );
+    }
+    let gowa = Gateway::of(Kind::Gowa, "http://g").unwrap();
+    let error = gowa.api_key("hidden").unwrap_err().to_string();
+    assert!(
+        error.contains("user:password") && !error.contains("hidden"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_token_in_the_path_is_never_shown() {
+    let telegram = || Gateway::of(Kind::Telegram, "http://g/x/").unwrap();
+    assert!(telegram().check_key().is_err());
+    for odd in [
+        "hidden",
+        "1:",
+        ":hidden",
+        "1:hid/den",
+        "x1:hidden",
+        "1:hid:den",
+    ] {
+        let error = telegram().api_key(odd).unwrap_err().to_string();
+        assert!(!error.contains("hid"), "{error}");
+    }
+    let gateway = telegram().api_key("12:hidden_-A").unwrap();
+    assert!(gateway.check_key().is_ok());
+    let (url, shown) = gateway.address(&gateway.api().show(""));
+    assert_eq!(url.as_str(), "http://g/x/bot12:hidden_-A/getWebhookInfo");
+    assert_eq!(shown, "http://g/x/bot***/getWebhookInfo");
+    assert!(!format!("{gateway:?}").contains("hidden"), "{gateway:?}");
+    assert_eq!(gateway.mask().text("at bot12:hidden_-A/"), "at bot***/");
+}
