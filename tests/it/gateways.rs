@@ -2,6 +2,7 @@
 //! its gateway. The server is killed in between: nothing is lost, and no event is handed over under two ids.
 
 mod bot;
+mod evolution;
 mod fake;
 mod waha;
 
