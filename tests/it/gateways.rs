@@ -4,6 +4,7 @@
 mod bot;
 mod evolution;
 mod fake;
+mod meta;
 mod waha;
 
 use std::path::PathBuf;
