@@ -401,7 +401,7 @@ mod tests {
              "concurrency": 5}
         ],
         "gateways": [
-            {"name": "gw.example", "url": "https://gw.example", "shape": "docs",
+            {"name": "gw.example", "kind": "codeskytz", "url": "https://gw.example", "shape": "docs",
              "sessions": ["a"], "webhook_url": "https://me.example/webhook",
              "events": ["message", "status", "connection"], "secret": true, "secret_known": true,
              "headers": ["x-key"], "warnings": []}

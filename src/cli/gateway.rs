@@ -4,7 +4,9 @@ mod report;
 
 use clap::{Args, Subcommand};
 use offhook::escape_controls;
-use offhook::gateway::{Call, Gateway as Target, GatewayClient, GatewayError, Registration, Shape};
+use offhook::gateway::{
+    Call, Gateway as Target, GatewayClient, GatewayError, Kind, Registration, Shape,
+};
 use offhook::signature::Secret;
 use serde_json::json;
 
@@ -26,7 +28,7 @@ enum Action {
     /// Have the gateway send a session's events to --webhook-url
     Register(Register),
     /// Have the gateway stop sending a session's events
-    Remove(Session),
+    Remove(Remove),
     /// Show where they are sent
     Show(Session),
 }
@@ -41,7 +43,8 @@ struct Register {
     #[arg(long, value_name = "URL")]
     webhook_url: String,
 
-    /// Which events, separated by commas; default: message,status,connection
+    /// Which events, separated by commas, as this kind of gateway names them; default: message,status,connection,
+    /// or what becomes these
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     events: Option<Vec<String>>,
 
@@ -49,27 +52,47 @@ struct Register {
     #[arg(long, env = "OFFHOOK_SECRET", hide_env_values = true)]
     #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
     secret: Option<Secret>,
+
+    /// For meta and meta-app, instead of --secret: the token that the source has too
+    #[arg(long, value_name = "TOKEN", value_parser = Secret::resolve)]
+    verify_token: Option<Secret>,
+}
+
+#[derive(Args)]
+struct Remove {
+    #[command(flatten)]
+    session: Session,
+
+    /// For waha, whose sessions may have several webhooks: the URL of the one to remove
+    #[arg(long, value_name = "URL")]
+    webhook_url: Option<String>,
 }
 
 #[derive(Args)]
 struct Session {
-    /// The base URL of the gateway's API
+    /// What the gateway is: codeskytz (the documented one), waha, evolution, gowa, telegram, meta, meta-app or wuzapi
+    #[arg(long, value_name = "NAME", default_value = "codeskytz")]
+    kind: Kind,
+
+    /// The base URL of the gateway's API; for telegram and meta that of Telegram and Meta by default
     #[arg(long, value_name = "URL", env = "OFFHOOK_GATEWAY")]
-    gateway: String,
+    gateway: Option<String>,
 
-    /// The session's id
+    /// The session's id: for evolution the instance, for gowa the device, for meta the business account, for
+    /// meta-app the app; none for telegram and wuzapi
     #[arg(long, value_name = "ID")]
-    session: String,
+    session: Option<String>,
 
-    /// The form of its requests: docs, implementation or next
-    #[arg(long, value_name = "NAME", default_value = "docs")]
-    shape: Shape,
+    /// The form of the requests of codeskytz: docs, implementation or next; default: docs
+    #[arg(long, value_name = "NAME")]
+    shape: Option<Shape>,
 
     /// A header that authorizes us, may be repeated: 'Authorization: Bearer env:TOKEN'
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
-    /// The same as --header 'X-API-Key: KEY'; env:NAME, file:PATH, or the text itself
+    /// What authorizes us, where this kind of gateway takes it: a header X-API-Key; for gowa user:password, for
+    /// telegram the bot's token, for meta an access token. env:NAME, file:PATH, or the text itself
     #[arg(long, value_name = "KEY", env = "OFFHOOK_GATEWAY_KEY")]
     #[arg(hide_env_values = true, allow_hyphen_values = true)]
     api_key: Option<String>,
@@ -83,22 +106,28 @@ impl Gateway {
     pub(super) fn run(self) -> Outcome {
         match self.action {
             Action::Register(register) => register.run(),
-            Action::Remove(one) => one.send("removed", one.client()?.remove(&one.session), &[]),
-            Action::Show(one) => one.send("shown", one.client()?.show(&one.session), &[]),
+            Action::Remove(remove) => remove.run(),
+            Action::Show(one) => one.send("shown", one.client()?.show(one.id()?), &[]),
         }
     }
 }
 
 impl Register {
     fn run(self) -> Outcome {
-        let registration = Registration::resolve(&self.webhook_url);
-        let wrong = |error| Failure::usage(format!("--webhook-url: {error}"));
-        let mut registration = registration.map_err(wrong)?;
+        let mut registration = registration(&self.webhook_url)?;
         if let Some(events) = &self.events {
             registration = registration.events(events.iter().map(|name| name.trim()));
         }
-        if let Some(secret) = self.secret {
-            registration = registration.secret(secret);
+        let takes_token = self.session.kind.takes_verify_token();
+        // A secret in the environment is for other commands too.
+        let secret = self.verify_token.as_ref().filter(|_| takes_token);
+        if self.verify_token.is_some() && !takes_token {
+            return Err(Failure::usage(
+                "--verify-token is for meta and meta-app; others take --secret",
+            ));
+        }
+        if let Some(secret) = secret.or(self.secret.as_ref().filter(|_| !takes_token)) {
+            registration = registration.secret(secret.clone());
         }
         let client = self.session.client()?;
         let warnings = registration.warnings(client.gateway());
@@ -107,15 +136,57 @@ impl Register {
                 note(&format!("warning: {warning}"));
             }
         }
-        let call = client.register(&self.session.session, &registration);
+        let call = client.register(self.session.id()?, &registration);
         self.session.send("registered", call, &warnings)
     }
 }
 
+impl Remove {
+    fn run(self) -> Outcome {
+        let (client, id) = (self.session.client()?, self.session.id()?);
+        let call = match &self.webhook_url {
+            Some(url) => client.remove_url(id, &registration(url)?),
+            None => client.remove(id),
+        };
+        self.session.send("removed", call, &[])
+    }
+}
+
+fn registration(webhook_url: &str) -> Result<Registration, Failure> {
+    let wrong = |error| Failure::usage(format!("--webhook-url: {error}"));
+    Registration::resolve(webhook_url).map_err(wrong)
+}
+
 impl Session {
+    /// The session's id; empty for a kind without sessions.
+    fn id(&self) -> Result<&str, Failure> {
+        match &self.session {
+            Some(id) if self.kind.has_sessions() => Ok(id),
+            None if !self.kind.has_sessions() => Ok(""),
+            None => Err(Failure::usage(
+                "--session is missing; it is the session's id",
+            )),
+            Some(_) => {
+                let kind = self.kind;
+                let text =
+                    format!("--session: {kind} has one registration for each key; leave it out");
+                Err(Failure::usage(text))
+            }
+        }
+    }
+
     fn client(&self) -> Result<GatewayClient, Failure> {
         let wrong = |error: GatewayError| Failure::usage(format!("--gateway: {error}"));
-        let mut target = Target::new(&self.gateway).map_err(wrong)?.shape(self.shape);
+        let url = self.gateway.as_deref().or(self.kind.default_url());
+        let missing = "--gateway is missing; it is the base URL of the gateway's API";
+        let url = url.ok_or_else(|| Failure::usage(missing))?;
+        let mut target = Target::of(self.kind, url).map_err(wrong)?;
+        if let Some(shape) = self.shape {
+            if self.kind != Kind::Codeskytz {
+                return Err(Failure::usage("--shape is for --kind codeskytz only"));
+            }
+            target = target.shape(shape);
+        }
         for header in &self.headers {
             // The error does not show the text, which may be a secret.
             let expected = || Failure::usage("--header: expected 'Name: value'");
@@ -124,32 +195,59 @@ impl Session {
             target = with_header.map_err(Failure::usage)?;
         }
         if let Some(key) = &self.api_key {
-            target = target.header("X-API-Key", key).map_err(Failure::usage)?;
+            target = target.api_key(key).map_err(|error| match error {
+                GatewayError::Key(_) => Failure::usage(format!("--api-key: {error}")),
+                error => Failure::usage(error),
+            })?;
         }
-        GatewayClient::new(target).map_err(Failure::failed)
+        GatewayClient::new(target).map_err(|error| match error {
+            GatewayError::Key(_) => Failure::usage(format!("--api-key: {error}")),
+            error => Failure::failed(error),
+        })
     }
 
     fn send(&self, done: &str, call: Result<Call, GatewayError>, warnings: &[String]) -> Outcome {
-        let call = call.map_err(Failure::usage)?;
-        let (gateway, sent) = (call.gateway().clone(), report::sent(&call));
-        if !self.json {
-            report::print_sent(&call)?;
-        }
-        let answer = actix_rt::System::new().block_on(call.send());
+        let mut call = call.map_err(|error| match error {
+            GatewayError::WhichUrl => Failure::usage(format!("{error}: --webhook-url")),
+            error => Failure::usage(error),
+        })?;
+        let gateway = call.gateway().clone();
+        let system = actix_rt::System::new();
+        // The requests that the last one depends on, with their answers.
+        let mut before = Vec::new();
+        let (sent, answer) = loop {
+            let sent = report::sent(&call);
+            if !self.json {
+                report::print_sent(&call)?;
+            }
+            match system.block_on(call.step()) {
+                Ok((answer, Some(next))) => {
+                    if !self.json {
+                        report::print_answer(&answer)?;
+                    }
+                    before.push(json!({"sent": sent, "answer": report::answered(&answer)}));
+                    call = next;
+                }
+                Ok((answer, None)) => break (sent, Ok(answer)),
+                Err(error) => break (sent, Err(error)),
+            }
+        };
         let hint = report::hint(&gateway, &answer);
         let accepted = answer.as_ref().is_ok_and(|answer| answer.accepted());
         if self.json {
             let error = answer.as_ref().err().map(ToString::to_string);
             print_json(&json!({
                 "ok": accepted,
+                "unchanged": answer.as_ref().is_ok_and(|answer| answer.unchanged),
                 "warnings": warnings,
+                "before": before,
                 "sent": sent,
                 "answer": answer.as_ref().ok().map(report::answered),
                 "error": error.as_deref().map(escape_controls),
                 "hint": hint,
             }))?;
         } else {
-            report::print_answer(&answer, done)?;
+            report::print_outcome(&answer, done)?;
             hint.iter().for_each(|hint| note(hint));
         }
         Ok(Verdict::from(accepted))
@@ -162,6 +260,10 @@ Examples:
       --webhook-url https://me.example/webhook --secret env:WEBHOOK_SECRET
   offhook gateway register --gateway http://10.0.0.5:3000 --session 408f… \\
       --webhook-url env:WEBHOOK_URL --events message,status --shape implementation
+  offhook gateway register --kind waha --gateway http://10.0.0.5:3000 --session default --api-key env:WAHA_API_KEY \\
+      --webhook-url https://me.example/waha --secret env:WAHA_HMAC_KEY
+  offhook gateway register --kind telegram --api-key env:TELEGRAM_TOKEN \\
+      --webhook-url https://me.example/telegram --secret env:TELEGRAM_SECRET_TOKEN
   offhook gateway show --gateway https://gateway.example --session 408f… \\
       --header 'Authorization: Bearer file:/run/secrets/gateway'
   offhook gateway remove --gateway https://gateway.example --session 408f… --api-key env:KEY

@@ -1,10 +1,10 @@
-//! [`Answer`]: what a gateway answered, whether it accepted the request, and the [`Mask`] that removes
-//! secrets from it.
+//! [`Answer`]: what a gateway answered, and whether it accepted the request.
 
 use std::fmt;
 
 use serde_json::Value;
 
+use super::mask::Mask;
 use crate::escape_controls;
 
 /// A gateway's answer, with secrets masked.
@@ -19,6 +19,8 @@ pub struct Answer {
     pub json: Option<Value>,
     /// What the answer means.
     pub verdict: Verdict,
+    /// Whether it already was as it should be, so that nothing was sent to change it.
+    pub unchanged: bool,
 }
 
 /// What an answer means.
@@ -27,7 +29,7 @@ pub struct Answer {
 pub enum Verdict {
     /// 2xx with JSON or with an empty body: done.
     Accepted,
-    /// 2xx, but the JSON says `"success": false`.
+    /// 2xx, but the JSON says `"success": false` or `"ok": false`.
     SaysNo,
     /// 2xx, but not JSON. No gateway answers like that.
     NotJson,
@@ -85,6 +87,7 @@ impl Answer {
             text,
             json,
             verdict,
+            unchanged: false,
         }
     }
 
@@ -115,7 +118,7 @@ fn verdict(status: u16, text: &str, json: Option<&Value>, cut: bool) -> Verdict 
         200..=299 => match json {
             None if text.is_empty() => Verdict::Accepted,
             None => Verdict::NotJson,
-            Some(json) if json.get("success") == Some(&Value::Bool(false)) => Verdict::SaysNo,
+            Some(json) if says_no(json) => Verdict::SaysNo,
             Some(_) => Verdict::Accepted,
         },
         300..=399 => Verdict::Redirect,
@@ -128,83 +131,16 @@ fn verdict(status: u16, text: &str, json: Option<&Value>, cut: bool) -> Verdict 
     }
 }
 
-/// The secrets to remove from a gateway's answer, which may repeat what we sent. It has no `Debug`.
-#[derive(Default)]
-pub(super) struct Mask(Vec<String>);
-
-impl Mask {
-    pub(super) fn add(&mut self, secret: &str) {
-        if !secret.is_empty() {
-            self.0.push(secret.to_owned());
-        }
-    }
-
-    /// Hides a URL: as a whole, and each of its parts that is as long as a token, because a gateway may
-    /// repeat parts of it. The session is not a secret.
-    pub(super) fn add_url(&mut self, url: &str, session: &str) {
-        self.add(url);
-        let (_, rest) = url.split_once("://").unwrap_or_default();
-        let parts = rest.split(['/', '?', '#', '&', '=']).skip(1);
-        for part in parts.filter(|part| part.len() >= TOKEN && *part != session) {
-            self.add(part);
-        }
-    }
-
-    /// Removes the secrets from a text.
-    fn text(&self, text: &str) -> String {
-        let secrets = self.0.iter();
-        secrets.fold(text.to_owned(), |text, secret| {
-            text.replace(secret.as_str(), MASKED)
-        })
-    }
-
-    /// Removes the secrets from every string, and every value whose name is one for secrets.
-    fn json(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => *text = self.text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
-            Value::Object(fields) => {
-                for (name, value) in fields {
-                    match value {
-                        Value::String(text) if is_for_secrets(name) && !text.is_empty() => {
-                            *text = MASKED.to_owned();
-                        }
-                        value => self.json(value),
-                    }
-                }
-            }
-            _ => (),
-        }
-    }
-}
-
-fn is_for_secrets(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace(['_', '-'], "");
-    NAMES.iter().any(|secret| name.ends_with(secret))
+fn says_no(json: &Value) -> bool {
+    let mut words = ["success", "ok"].into_iter();
+    words.any(|word| json.get(word) == Some(&Value::Bool(false)))
 }
 
 /// How much of the text `Display` shows, in characters.
 const SHOWN: usize = 300;
 
-/// The text that replaces a secret.
-pub(super) const MASKED: &str = "***";
-
-/// The minimum length of a source's `path_token`.
-const TOKEN: usize = 16;
-
-const NAMES: [&str; 6] = [
-    "secret",
-    "password",
-    "token",
-    "apikey",
-    "authorization",
-    "signingkey",
-];
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -218,6 +154,7 @@ mod tests {
             (201, "[]", Verdict::Accepted, false),
             (204, "", Verdict::Accepted, false),
             (200, r#"{"success":false}"#, Verdict::SaysNo, true),
+            (200, r#"{"ok":false}"#, Verdict::SaysNo, true),
             (200, "<!doctype html>", Verdict::NotJson, true),
             (301, "", Verdict::Redirect, false),
             (400, "{}", Verdict::NotUnderstood, false),
@@ -256,41 +193,6 @@ mod tests {
         assert!(
             long.ends_with("é…") && long.chars().count() == 305,
             "{long}"
-        );
-    }
-
-    #[test]
-    fn secrets_are_taken_out_wherever_they_stand() {
-        let mut mask = Mask::default();
-        mask.add("hid\"den");
-        mask.add("");
-        let mut value = json!({
-            "webhook": {"url": "http://me", "webhookSecret": "of another", "api_key": "x"},
-            "said": ["was hid\"den", 1, null, {"hasSecret": true, "token": ""}],
-        });
-        mask.json(&mut value);
-        let expected = json!({
-            "webhook": {"url": "http://me", "webhookSecret": "***", "api_key": "***"},
-            "said": ["was ***", 1, null, {"hasSecret": true, "token": ""}],
-        });
-        assert_eq!(value, expected);
-        assert_eq!(mask.text("hid\"den, hid\"den"), "***, ***");
-    }
-
-    #[test]
-    fn a_hidden_url_is_taken_out_in_parts_too() {
-        let mut mask = Mask::default();
-        let session = "408f7372-0000-0000-0000-000000000000";
-        let url =
-            format!("https://me.example/webhook/hidden-hidden-16/{session}?key=hidden-hidden-17");
-        mask.add_url(&url, session);
-        let said =
-            format!("<p>{url}</p> POST /webhook/hidden-hidden-16/{session}?key=hidden-hidden-17");
-        let shown = mask.text(&said);
-        assert!(!shown.contains("hidden"), "{shown}");
-        assert!(
-            shown.contains(&format!("POST /webhook/***/{session}?key=***")),
-            "{shown}"
         );
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
+use super::api::SecretUse;
 use super::target::parse;
 use super::{Gateway, GatewayError};
 use crate::signature::Secret;
@@ -23,7 +24,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Asks for the default events of the gateway's shape, sent to `webhook_url`. `{session}` in the URL
+    /// Asks for the default events of the gateway's kind, sent to `webhook_url`. `{session}` in the URL
     /// stands for the session's id.
     ///
     /// # Errors
@@ -61,14 +62,16 @@ impl Registration {
         self
     }
 
-    /// Sets the events to ask for. Default: [`Shape::default_events`](super::Shape::default_events).
+    /// Sets the events to ask for, as this kind of gateway names them. Default: all that become typed events; for
+    /// the documented gateway [`Shape::default_events`](super::Shape::default_events).
     #[must_use]
     pub fn events(mut self, events: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.events = Some(events.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Sets the secret that the gateway signs with. Default: none.
+    /// Sets the secret that the gateway signs with; at Meta the verify token, without which there is no
+    /// registration. Default: none.
     #[must_use]
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
@@ -85,15 +88,13 @@ impl Registration {
     /// # Errors
     ///
     /// [`GatewayError::Event`] if such a gateway does not know one of them; [`GatewayError::Events`] if
-    /// there are none.
+    /// there are none, or it cannot be asked for these.
     pub fn events_for(&self, gateway: &Gateway) -> Result<Vec<&str>, GatewayError> {
-        let shape = gateway.shape;
+        let api = gateway.api();
         let Some(events) = &self.events else {
-            return Ok(shape.default_events().to_vec());
+            return Ok(api.default_events().to_vec());
         };
-        for event in events {
-            shape.check_event(event)?;
-        }
+        api.check_events(events)?;
         if !(1..=MAX_EVENTS).contains(&events.len()) {
             let text = format!("expected 1 to {MAX_EVENTS} events, or none to be left out");
             return Err(GatewayError::Events(text));
@@ -105,20 +106,31 @@ impl Registration {
     pub fn warnings(&self, gateway: &Gateway) -> Vec<String> {
         let mut warnings = Vec::new();
         let ours = parse(&self.webhook_url.replace(SESSION, "session"), "").ok();
-        if let Some(ours) = ours.filter(|url| is_loopback(url) && !is_loopback(&gateway.base)) {
+        let is_far = |url: &&Url| is_loopback(url) && !is_loopback(&gateway.base);
+        if let Some(ours) = ours.as_ref().filter(is_far) {
             warnings.push(format!(
                 "The webhook URL is on {}, which to the gateway is the gateway's own machine: \
                  give a URL that leads here from there.",
                 ours.host_str().unwrap_or_default()
             ));
         }
-        match (gateway.shape.has_secret(), &self.secret) {
-            (false, Some(_)) => warnings.push(format!(
+        if let Some(ours) = ours.filter(|url| url.scheme() == "http")
+            && gateway.api().needs_https()
+            && !is_loopback(&gateway.base)
+        {
+            let host = ours.host_str().unwrap_or_default();
+            warnings.push(format!(
+                "The webhook URL at {host} is http, and {} sends to https only.",
+                gateway.kind()
+            ));
+        }
+        match (gateway.api().secret(), &self.secret) {
+            (SecretUse::None, Some(_)) => warnings.push(format!(
                 "The shape {} has no room for a secret, so none is sent and the gateway signs \
                  nothing: receive it at a source with `unsigned` and a `path_token`.",
-                gateway.shape
+                gateway.in_shape()
             )),
-            (true, None) => warnings.push(
+            (SecretUse::Signs, None) => warnings.push(
                 "Without a secret the gateway signs nothing, and a source that verifies refuses \
                  what it sends."
                     .to_owned(),
@@ -126,6 +138,21 @@ impl Registration {
             _ => (),
         }
         warnings
+    }
+
+    /// The secret that it tells this gateway, as text.
+    pub(crate) fn secret_for(&self, gateway: &Gateway) -> Result<Option<&str>, GatewayError> {
+        let secret = self.secret.as_ref();
+        let secret = secret.map(|secret| std::str::from_utf8(secret.expose()));
+        let secret = secret.transpose().map_err(|_| GatewayError::Secret)?;
+        match secret {
+            Some(secret) => gateway.api().check_secret(secret)?,
+            None if gateway.api().secret() == SecretUse::Verifies => {
+                return Err(GatewayError::NoVerifyToken);
+            }
+            None => {}
+        }
+        Ok(secret)
     }
 
     pub(crate) const fn signing_secret(&self) -> Option<&Secret> {
@@ -138,8 +165,13 @@ impl Registration {
         parts.any(|part| part == text)
     }
 
-    /// The URL for a session: the one to send and the one to show.
-    pub(super) fn url_for(&self, session: &str) -> Result<(String, String), GatewayError> {
+    /// The URL for a session: the one to send and the one to show. An empty session is none.
+    pub(crate) fn url_for(&self, session: &str) -> Result<(String, String), GatewayError> {
+        if session.is_empty() && self.webhook_url.contains(SESSION) {
+            let text =
+                "{session} in the URL stands for a session, and this kind of gateway has none";
+            return Err(GatewayError::Url(text.to_owned()));
+        }
         let session = utf8_percent_encode(session, ODD).to_string();
         let url = self.webhook_url.replace(SESSION, &session);
         parse(&url, EXAMPLE)?;
@@ -198,7 +230,7 @@ const MAX_EVENTS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::Shape;
+    use crate::gateway::{Kind, Shape};
 
     fn gateway(url: &str) -> Gateway {
         Gateway::new(url).unwrap()
@@ -282,6 +314,24 @@ mod tests {
                 (shape.has_secret(), !shape.has_secret())
             );
         }
+    }
+
+    #[test]
+    fn a_verify_token_is_needed_and_https_expected() {
+        let meta = Gateway::of(Kind::Meta, "https://graph.example").unwrap();
+        let plain = Registration::new("http://me.example/hook").unwrap();
+        assert!(plain.secret_for(&meta).is_err());
+        assert!(plain.warnings(&meta)[0].contains("https only"));
+        let told = plain.secret(Secret::new("a token").unwrap());
+        assert_eq!(told.secret_for(&meta).unwrap(), Some("a token"));
+        let telegram = Gateway::of(Kind::Telegram, "https://api.telegram.org").unwrap();
+        assert!(told.secret_for(&telegram).is_err(), "with a space in it");
+        assert!(
+            Registration::new("https://me/{session}")
+                .unwrap()
+                .url_for("")
+                .is_err()
+        );
     }
 
     #[test]

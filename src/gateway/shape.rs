@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use http::Method;
 use serde::Serialize;
 
 use super::GatewayError;
+use super::api::{Api, EVENT_NAMES, Request, SecretUse, Telling, check_each, is_event_name};
 
 /// The form of a gateway's registration requests. In each, `POST` registers, `DELETE` removes and `GET`
 /// shows, on the same path.
@@ -66,18 +68,19 @@ impl Shape {
     ///
     /// [`GatewayError::Event`], with the allowed names.
     pub fn check_event(self, name: &str) -> Result<(), GatewayError> {
-        let allowed = match self.events() {
-            Some(known) if known.contains(&name) => return Ok(()),
-            Some(known) => known.join(", "),
-            None if is_event_name(name) => return Ok(()),
-            None => "1 to 64 letters, digits and - _ . : / *".to_owned(),
-        };
-        let name = name.to_owned();
-        Err(GatewayError::Event { name, allowed })
+        self.check_events(&[name.to_owned()])
+    }
+
+    pub(super) const fn api(self) -> &'static dyn Api {
+        match self {
+            Self::Docs => &Self::Docs,
+            Self::Implementation => &Self::Implementation,
+            Self::Next => &Self::Next,
+        }
     }
 
     /// The segments of a session's path.
-    pub(super) fn path(self, session: &str) -> Vec<&str> {
+    fn path(self, session: &str) -> Vec<&str> {
         match self {
             Self::Docs => vec!["sessions", session, "webhook"],
             Self::Implementation => vec!["sessions", session, "webhooks"],
@@ -86,7 +89,7 @@ impl Shape {
     }
 
     /// The body that registers `url`, with its fields in the order of the documentation.
-    pub(super) fn body(self, url: &str, events: &[&str], secret: Option<&str>) -> String {
+    fn body(self, url: &str, events: &[&str], secret: Option<&str>) -> String {
         let wants = |event: &str| events.iter().any(|name| *name == event || *name == "*");
         let body = match self {
             Self::Docs => Body::Docs {
@@ -102,6 +105,40 @@ impl Shape {
             Self::Next => Body::Next { url, events },
         };
         serde_json::to_string(&body).expect("texts and lists of texts can be written as JSON")
+    }
+}
+
+impl Api for Shape {
+    fn secret(&self) -> SecretUse {
+        if self.has_secret() {
+            SecretUse::Signs
+        } else {
+            SecretUse::None
+        }
+    }
+
+    fn default_events(&self) -> &'static [&'static str] {
+        Self::default_events(*self)
+    }
+
+    fn check_events(&self, events: &[String]) -> Result<(), GatewayError> {
+        match self.events() {
+            Some(known) => check_each(events, |name| known.contains(&name), &known.join(", ")),
+            None => check_each(events, is_event_name, EVENT_NAMES),
+        }
+    }
+
+    fn register(&self, session: &str, telling: &Telling<'_>) -> Request {
+        let body = telling.body(|told| self.body(told.url, told.events, told.secret));
+        Request::new(Method::POST, &self.path(session)).body(body)
+    }
+
+    fn remove(&self, session: &str, _: Option<&str>) -> Result<Request, GatewayError> {
+        Ok(Request::new(Method::DELETE, &self.path(session)))
+    }
+
+    fn show(&self, session: &str) -> Request {
+        Request::new(Method::GET, &self.path(session))
     }
 }
 
@@ -143,11 +180,6 @@ enum Body<'a> {
         url: &'a str,
         events: &'a [&'a str],
     },
-}
-
-fn is_event_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/*".contains(c);
-    (1..=64).contains(&name.len()) && name.chars().all(plain)
 }
 
 #[cfg(test)]

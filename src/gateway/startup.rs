@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use log::Level;
 
-use super::{Gateway, GatewayClient, Registration};
+use super::{Answer, Gateway, GatewayClient, Registration, Verdict};
 use crate::{Retry, escape_controls};
 
 /// A gateway to register at.
@@ -17,9 +17,10 @@ use crate::{Retry, escape_controls};
 pub struct GatewaySettings {
     /// Its name in logs. Default: its host.
     pub name: String,
-    /// Its address and the form of its requests.
+    /// Its address, its kind, and what authorizes us.
     pub gateway: Gateway,
-    /// The sessions to register, at least one.
+    /// The sessions to register, at least one. A kind [without sessions](crate::gateway::Kind::has_sessions) ignores
+    /// them.
     pub sessions: Vec<String>,
     /// What the gateway is told.
     pub registration: Registration,
@@ -52,7 +53,11 @@ impl GatewaySettings {
                 return;
             }
         };
-        let mut waiting = self.sessions.clone();
+        let mut waiting = if self.gateway.kind().has_sessions() {
+            self.sessions.clone()
+        } else {
+            vec![String::new()]
+        };
         for attempt in 1..=retry.attempts {
             let last = attempt == retry.attempts;
             // Several sessions at the same time, because a slow gateway would otherwise cost one timeout
@@ -80,7 +85,10 @@ impl GatewaySettings {
         last: bool,
     ) -> Option<String> {
         let (name, id) = (&self.name, escape_controls(&session));
-        let what = format!("gateway {name}: session {id} is");
+        let what = match &*id {
+            "" => format!("gateway {name}: our URL is"),
+            id => format!("gateway {name}: session {id} is"),
+        };
         let answered = match client.register(&session, &self.registration) {
             Ok(call) => call.send().await.map_err(|error| (error.to_string(), true)),
             Err(error) => Err((error.to_string(), false)),
@@ -88,10 +96,11 @@ impl GatewaySettings {
         let (why, may_change) = match answered {
             Ok(answer) if answer.accepted() => {
                 let url = self.registration.shown_url();
-                log::info!("{what} registered for {url} ({})", answer.status);
+                let already = if answer.unchanged { " already" } else { "" };
+                log::info!("{what} registered{already} for {url} ({})", answer.status);
                 return None;
             }
-            Ok(answer) => (format!("it answered {answer}"), answer.verdict.may_change()),
+            Ok(answer) => (format!("it answered {answer}"), self.may_change(&answer)),
             Err(unanswered) => unanswered,
         };
         let why = escape_controls(&why);
@@ -108,6 +117,14 @@ impl GatewaySettings {
         };
         log::log!(level, "{what} not registered yet, trying again: {why}");
         Some(session)
+    }
+
+    /// Whether a gateway that was not satisfied may be later. Meta asks our URL before it answers, and a proxy may not
+    /// lead here yet.
+    fn may_change(&self, answer: &Answer) -> bool {
+        let is_asked = self.gateway.kind().takes_verify_token();
+        let is_refused = answer.verdict == Verdict::NotUnderstood;
+        answer.verdict.may_change() || (is_asked && is_refused)
     }
 }
 

@@ -1,30 +1,54 @@
-//! [`Gateway`]: the address of a gateway and the form of its requests.
+//! [`Gateway`]: the address of a gateway, its kind, and what authorizes us there.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::{GatewayError, Shape};
+use super::api::{Api, Key, Request};
+use super::mask::{MASKED, Mask};
+use super::{GatewayError, Kind, Shape};
 use crate::signature::Secret;
 
-/// The address of a gateway, the form of its requests, and the headers that authorize us.
+/// The address of a gateway, its kind, and the key or the headers that authorize us.
 ///
 /// `Debug` shows only the names of the headers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
     pub(super) base: Url,
-    pub(super) shape: Shape,
+    kind: Kind,
+    shape: Shape,
     /// Their values are marked as sensitive.
     pub(super) headers: HeaderMap,
+    /// A key that stands in the path.
+    token: Option<Secret>,
 }
 
 impl Gateway {
-    /// A gateway whose API begins at `url`. Default shape: that of the documentation.
+    /// A gateway of the documented kind whose API begins at `url`. Default shape: that of the documentation.
     ///
     /// # Errors
     ///
     /// [`GatewayError::Url`] if it is not an http or https URL, or has a password, a query or a
     /// fragment.
     pub fn new(url: &str) -> Result<Self, GatewayError> {
+        Self::of(Kind::default(), url)
+    }
+
+    /// A gateway of this kind whose API begins at `url`.
+    ///
+    /// ```
+    /// use offhook::gateway::{Gateway, Kind};
+    ///
+    /// let waha = Gateway::of(Kind::Waha, "http://10.0.0.5:3000")?.api_key("a-key")?;
+    /// assert_eq!(waha.header_names().collect::<Vec<_>>(), ["x-api-key"]);
+    /// # Ok::<(), offhook::gateway::GatewayError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Gateway::new`].
+    pub fn of(kind: Kind, url: &str) -> Result<Self, GatewayError> {
         let base = parse(url, "https://gateway.example")?;
         if base.query().is_some() || base.fragment().is_some() {
             let text = "a gateway's URL ends with its path: no ? and no #";
@@ -32,16 +56,46 @@ impl Gateway {
         }
         Ok(Self {
             base,
+            kind,
             shape: Shape::default(),
             headers: HeaderMap::new(),
+            token: None,
         })
     }
 
-    /// Sets the shape of its requests.
+    /// Sets the shape of its requests. Other kinds than [`Kind::Codeskytz`] have only one.
     #[must_use]
     pub const fn shape(mut self, shape: Shape) -> Self {
         self.shape = shape;
         self
+    }
+
+    /// Sets what authorizes us, as gateways of this kind take it: a header `X-API-Key`, `user:password`, the token
+    /// of a bot. `key` may be `env:NAME` or `file:PATH`. It is never shown.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Key`] if it cannot be a key of this kind, and as [`Gateway::header`].
+    pub fn api_key(mut self, key: &str) -> Result<Self, GatewayError> {
+        let wrong = |problem: String| GatewayError::Key(problem);
+        let secret =
+            Secret::resolve(key).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        match self.api().key() {
+            Key::Header(name, before) => {
+                let value = [before.as_bytes(), secret.expose()].concat();
+                self.add(name, &value)
+            }
+            Key::Basic if secret.expose().contains(&b':') => {
+                let value = format!("Basic {}", STANDARD.encode(secret.expose()));
+                self.add(AUTHORIZATION.as_str(), value.as_bytes())
+            }
+            Key::Basic => Err(wrong("is not of the form user:password".to_owned())),
+            Key::Path if is_bot_token(secret.expose()) => {
+                self.token = Some(secret);
+                Ok(self)
+            }
+            Key::Path => Err(wrong("is no token of a bot, such as 123456:ABC".to_owned())),
+        }
     }
 
     /// Sends a header with every request, such as `Authorization`. The last word of `value` may be
@@ -51,7 +105,16 @@ impl Gateway {
     ///
     /// [`GatewayError::Header`] if the name or the value cannot be sent, the header belongs to HTTP
     /// itself or is already set, or the value cannot be read.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Self, GatewayError> {
+    pub fn header(self, name: &str, value: &str) -> Result<Self, GatewayError> {
+        let wrong = |problem: &str| GatewayError::Header {
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let value = Secret::resolve_header(value).map_err(|error| wrong(&error.to_string()))?;
+        self.add(name, &value)
+    }
+
+    fn add(mut self, name: &str, value: &[u8]) -> Result<Self, GatewayError> {
         let wrong = |problem: &str| GatewayError::Header {
             name: name.to_owned(),
             problem: problem.to_owned(),
@@ -64,8 +127,7 @@ impl Gateway {
         if self.headers.len() >= MAX_HEADERS {
             return Err(wrong("there are 32 headers already"));
         }
-        let value = Secret::resolve_header(value).map_err(|error| wrong(&error.to_string()))?;
-        let mut value = HeaderValue::from_bytes(&value)
+        let mut value = HeaderValue::from_bytes(value)
             .map_err(|_| wrong("the value is no line of visible characters"))?;
         value.set_sensitive(true);
         match self.headers.insert(parsed, value) {
@@ -77,6 +139,11 @@ impl Gateway {
     /// The URL, without a password.
     pub fn url(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The shape of its requests.
@@ -94,20 +161,79 @@ impl Gateway {
         self.base.authority()
     }
 
-    /// The URL of a session's registration.
-    pub(crate) fn session_url(&self, session: &str) -> Result<Url, GatewayError> {
+    /// A session as requests and webhook URLs name it; empty for a kind without sessions.
+    pub(crate) fn session<'a>(&self, session: &'a str) -> Result<&'a str, GatewayError> {
+        if !self.api().has_sessions() {
+            return Ok("");
+        }
         let length = session.chars().count();
         // These are path steps even when they are escaped.
         let step = matches!(session, "." | "..");
         if step || !(1..=256).contains(&length) || session.chars().any(char::is_control) {
             return Err(GatewayError::Session(session.chars().take(256).collect()));
         }
-        let mut url = self.base.clone();
-        let mut path = url.path_segments_mut().expect("an http URL has a path");
-        path.pop_if_empty().extend(self.shape.path(session));
-        drop(path);
-        Ok(url)
+        Ok(session)
     }
+
+    pub(super) fn api(&self) -> &'static dyn Api {
+        self.kind.api(self.shape)
+    }
+
+    /// Checks that there is a key if every request needs one.
+    pub(super) fn check_key(&self) -> Result<(), GatewayError> {
+        let Some(what) = self.api().needed_key() else {
+            return Ok(());
+        };
+        let has_one = match self.api().key() {
+            Key::Header(name, _) => self.headers.contains_key(name),
+            Key::Basic => self.headers.contains_key(AUTHORIZATION),
+            Key::Path => self.token.is_some(),
+        };
+        let missing = || GatewayError::Key(format!("is missing; it is {what}"));
+        has_one.then_some(()).ok_or_else(missing)
+    }
+
+    /// The URL of a request: as it is called, and as it may be shown.
+    pub(super) fn address(&self, request: &Request) -> (Url, String) {
+        let at = |token: Option<&str>| {
+            let mut url = self.base.clone();
+            let mut path = url.path_segments_mut().expect("an http URL has a path");
+            path.pop_if_empty();
+            path.extend(token.map(|token| format!("bot{token}")));
+            path.extend(&request.path);
+            drop(path);
+            url.set_query(request.query);
+            url
+        };
+        let token = self.token.as_ref();
+        let token = token.map(|token| String::from_utf8_lossy(token.expose()));
+        let shown = at(token.as_ref().map(|_| MASKED)).into();
+        (at(token.as_deref()), shown)
+    }
+
+    /// What must not be shown of its answers.
+    pub(super) fn mask(&self) -> Mask {
+        let mut mask = Mask::default();
+        let token = self.token.as_ref().map(Secret::expose);
+        let values = self.headers.values().map(HeaderValue::as_bytes);
+        for value in values.chain(token) {
+            let value = String::from_utf8_lossy(value);
+            mask.add(&value);
+            mask.add(value.rsplit(' ').next().unwrap_or_default());
+        }
+        mask
+    }
+}
+
+/// Whether it can be a bot's token, which stands in a path.
+fn is_bot_token(key: &[u8]) -> bool {
+    let Some(colon) = key.iter().position(|byte| *byte == b':') else {
+        return false;
+    };
+    let (id, rest) = key.split_at(colon);
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    let is_id = !id.is_empty() && id.iter().all(u8::is_ascii_digit);
+    is_id && rest.len() > 1 && rest[1..].iter().all(is_plain)
 }
 
 /// Parses an http or https URL without a password. The error does not show a URL that may hold one.
@@ -140,86 +266,4 @@ const OWN: [&str; 6] = [
 const MAX_HEADERS: usize = 32;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_stays_one_part_of_the_path() {
-        let table = [
-            ("http://g:1", "s", "http://g:1/sessions/s/webhook"),
-            (
-                "http://g/x/",
-                "a/../b?c#d",
-                "http://g/x/sessions/a%2F..%2Fb%3Fc%23d/webhook",
-            ),
-            (
-                "https://g",
-                "%2e%2e é",
-                "https://g/sessions/%252e%252e%20%C3%A9/webhook",
-            ),
-        ];
-        for (base, session, expected) in table {
-            let url = Gateway::new(base).unwrap().session_url(session).unwrap();
-            assert_eq!(url.as_str(), expected);
-        }
-        let gateway = Gateway::new("http://g").unwrap();
-        for odd in ["", ".", "..", "a\nb", &"x".repeat(257)] {
-            assert!(gateway.session_url(odd).is_err(), "{odd:?}");
-        }
-    }
-
-    #[test]
-    fn only_urls_to_which_a_secret_may_go() {
-        for odd in [
-            "",
-            "g:80",
-            "ftp://g",
-            "file:///etc",
-            "http://u:hidden@g",
-            "http://hidden@g",
-            "http://g/?hidden",
-            "http://g/#hidden",
-            "http://g/a b",
-            "http://g/\thidden",
-        ] {
-            let error = Gateway::new(odd).unwrap_err().to_string();
-            assert!(!error.contains("hidden"), "{odd}: {error}");
-        }
-        assert_eq!(Gateway::new("http://g:8080/").unwrap().host(), "g:8080");
-    }
-
-    #[test]
-    fn headers_are_checked_and_never_shown() {
-        let gateway = || Gateway::new("http://g").unwrap();
-        let sent = |value| {
-            let gateway = gateway().header("Authorization", value).unwrap();
-            assert!(!format!("{gateway:?}").contains("hidden"), "{gateway:?}");
-            assert_eq!(
-                gateway.header_names().collect::<Vec<_>>(),
-                ["authorization"]
-            );
-            gateway.headers["authorization"]
-                .to_str()
-                .unwrap()
-                .to_owned()
-        };
-        assert_eq!(sent("Bearer hidden"), "Bearer hidden");
-        assert_eq!(sent("hidden:x"), "hidden:x");
-        let home = std::env::var("PATH").unwrap();
-        assert_eq!(sent("Bearer env:PATH"), format!("Bearer {home}"));
-        assert_eq!(sent("env:PATH"), home);
-        for (name, value) in [
-            ("a b", "x"),
-            ("", "x"),
-            ("X-Key", ""),
-            ("X-Key", "hidden\nX: y"),
-            ("X-Key", "Bearer env:OFFHOOK_TEST_NO_SUCH_VARIABLE"),
-            ("Host", "hidden"),
-        ] {
-            let error = gateway().header(name, value).unwrap_err().to_string();
-            assert!(!error.contains("hidden"), "{error}");
-        }
-        let twice = gateway().header("X-Key", "a").unwrap().header("x-key", "b");
-        assert!(twice.unwrap_err().to_string().contains("twice"));
-    }
-}
+mod tests;

@@ -136,9 +136,12 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
 fn start_registrars(settings: &Settings, registrars: Arc<Registrars>) -> Arc<Registrars> {
     for gateway in &settings.gateways {
         if gateway.has_secret_of(&settings.sources) == Some(false) {
+            let schemes = gateway.gateway.kind().schemes().first();
+            let with = schemes.map(|scheme| format!(" with scheme = {scheme:?}"));
             log::warn!(
-                "gateway {}: no source has the secret it is given, so what it sends is refused",
-                gateway.name
+                "gateway {}: no source{} has the secret it is given, so what it sends is refused",
+                gateway.name,
+                with.unwrap_or_default()
             );
         }
     }

@@ -1,5 +1,7 @@
 //! Every example, run as a user would.
 
+use offhook::clock::{Clock as _, SystemClock};
+use offhook::signature::{EvolutionJwt, Generic, Scheme};
 use offhook::testing::{TestEvent, TestRequest};
 
 use crate::support::{
@@ -102,4 +104,62 @@ async fn custom_handler_explains_wrong_settings() {
     let line = program.logged("");
     let expected = "Error: /no/such/file: there is no such file (looked from ";
     assert!(line.starts_with(expected), "{line}");
+}
+
+/// A body of each gateway about the same message, and about its receipt of an answer.
+const OF_GATEWAYS: [(&str, &str, &str, &str); 3] = [
+    (
+        "waha",
+        "my-hmac-key",
+        r#"{"event":"message","session":"sales","me":{"id":"491@c.us"},"payload":{"id":"false_1555@c.us_A1","from":"1555@c.us","fromMe":false,"body":"Hello!"}}"#,
+        r#"{"event":"message.ack","session":"sales","payload":{"id":"true_1555@c.us_R1","from":"1555@c.us","fromMe":true,"ack":3}}"#,
+    ),
+    (
+        "evolution",
+        "my-jwt-key",
+        r#"{"event":"messages.upsert","instance":"sales","data":{"key":{"remoteJid":"1555@s.whatsapp.net","fromMe":false,"id":"A1"},"message":{"conversation":"Hello!"}}}"#,
+        r#"{"event":"messages.update","instance":"sales","data":{"keyId":"R1","remoteJid":"1555@s.whatsapp.net","fromMe":true,"status":"READ"}}"#,
+    ),
+    (
+        "meta",
+        "my-app-secret",
+        r#"{"object":"whatsapp_business_account","entry":[{"id":"9","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"7"},"messages":[{"from":"1555","id":"wamid.A1","type":"text","text":{"body":"Hello!"}}]}}]}]}"#,
+        r#"{"object":"whatsapp_business_account","entry":[{"id":"9","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"7"},"statuses":[{"id":"wamid.R1","status":"read","recipient_id":"1555"}]}}]}]}"#,
+    ),
+];
+
+#[actix_web::test]
+async fn three_gateways_need_one_handler() {
+    let mut command = example("three_gateways");
+    let (program, to) = started(command.env("OFFHOOK__SERVER__BIND", "127.0.0.1:0"));
+    let mut printed = Vec::new();
+    for (name, key, message, status) in OF_GATEWAYS {
+        for body in [message, status] {
+            let (key, now) = (secret(key), SystemClock.now());
+            let signed = match name {
+                "evolution" => EvolutionJwt.sign(body.as_bytes(), &key, now),
+                preset => Generic::preset(preset)
+                    .unwrap()
+                    .sign(body.as_bytes(), &key, now),
+            };
+            let request = TestRequest::post(body).path(&format!("/{name}"));
+            let request = signed.iter().fold(request, |request, header| {
+                request.header(&header.name, &header.value)
+            });
+            assert_eq!(request.send(to).await.status, 200, "{body}");
+            printed.push(program.line());
+        }
+    }
+    let expected = [
+        "waha: +1555 says Hello!, answer to 1555@c.us",
+        "waha: true_1555@c.us_R1 is read",
+        "evolution: +1555 says Hello!, answer to 1555@s.whatsapp.net",
+        "evolution: R1 is read",
+        "meta: +1555 says Hello!, answer to 1555",
+        "meta: wamid.R1 is read",
+    ];
+    assert_eq!(printed, expected);
+    let challenge = "/meta?hub.mode=subscribe&hub.challenge=42&hub.verify_token=my-verify-token";
+    assert_eq!(TestRequest::get(challenge).send(to).await.text(), "42");
+    program.stop();
 }

@@ -1,6 +1,7 @@
 //! The gateway's client against a gateway that is scripted: the command line, the library, and what
 //! `[[gateways]]` does when a server starts.
 
+mod kinds;
 mod scripted;
 
 use std::net::TcpListener;
@@ -192,7 +193,9 @@ fn a_program_reads_the_same_as_json() {
     );
     let expected = json!({
         "ok": true,
+        "unchanged": false,
         "warnings": [],
+        "before": [],
         "sent": {
             "method": "POST",
             "url": format!("{url}/sessions/s/webhook"),
@@ -453,7 +456,8 @@ fn check_says_who_is_told_what() {
     let ran: Ran = command.current_dir(&folder.0).output().unwrap().into();
     let expected = "\
 gateways       1, told at the start where to send
-  main         url https://gw.example/api
+  main         kind codeskytz
+               url https://gw.example/api
                shape docs
                webhook_url http://127.0.0.1:5000/webhook/{session}
                secret yes

@@ -34,6 +34,7 @@ mod files;
 mod from_file;
 mod full_disk;
 mod gateway;
+mod gateways;
 mod identity;
 mod idle;
 mod isolation;

@@ -136,13 +136,24 @@ fn the_page_of_gateways_has_good_settings() {
     let folder = Folder::new("gateways-page");
     let file = folder.0.join("settings.toml");
     // As one file, with texts in place of variables.
-    std::fs::write(&file, blocks.concat().replace("\"env:", "\"the_text_of_")).unwrap();
+    let text = blocks.concat();
+    let text = text.replace("env:TELEGRAM_BOT_TOKEN", "123456:ABC");
+    let text = text.replace("env:GOWA_BASIC_AUTH", "user:password");
+    let text = text.replace("\"env:", "\"the_text_of_the_variable_");
+    std::fs::write(&file, text).unwrap();
     let settings = Settings::load(&file).unwrap_or_else(|problems| panic!("{problems}"));
     let schemes: Vec<&str> = settings
         .sources
         .iter()
         .map(|source| source.scheme.name())
         .collect();
+    assert!(settings.gateways.len() >= 6);
+    for gateway in &settings.gateways {
+        let known = gateway.has_secret_of(&settings.sources);
+        assert_eq!(known, Some(true), "{}", gateway.name);
+        let warnings = gateway.registration.warnings(&gateway.gateway);
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
     for case in include_str!("../gateways/schemes.jsonl").lines() {
         let case: Value = serde_json::from_str(case).unwrap();
         let scheme = case["scheme"].as_str().unwrap();

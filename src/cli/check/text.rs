@@ -84,7 +84,8 @@ fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
         ("documented_key", _) => DOCUMENTED.to_owned(),
         ("never_again", _) => NEVER_AGAIN.to_owned(),
         ("secret_known", _) if of["secret"] == false => return None,
-        ("secret_known", Value::Bool(false)) => UNKNOWN.to_owned(),
+        ("secret_known", Value::Bool(false)) if of["kind"] == "codeskytz" => UNKNOWN.to_owned(),
+        ("secret_known", Value::Bool(false)) => UNKNOWN_OF_KIND.to_owned(),
         ("workers", _) if value == 0 => "one a core".to_owned(),
         (_, Value::Bool(true)) => "yes".to_owned(),
         (_, Value::Bool(false)) => "no".to_owned(),
@@ -123,10 +124,12 @@ const DOCUMENTED: &str =
     "yes: its secret is printed in the gateway's documentation, so it is public";
 const NEVER_AGAIN: &str = "yes: Evolution never sends again what was answered 401, so a wrong secret loses events for good";
 const UNKNOWN: &str = "no: no source has that secret, so what it sends would be refused";
+const UNKNOWN_OF_KIND: &str =
+    "no: no source with the scheme of this kind has that secret, so what it sends would be refused";
 
 /// The keys that are shown, in their order. The promise begins with the engine.
 pub(super) const SHOWN: &str = "bind health_path tls sources admin promise journal handlers subscriptions gateways limits fingerprint \
-    certificate key names ends client_ca min_version paths scheme keys secrets documented_key never_again probe use path command env reject_codes url shape webhook_url \
+    certificate key names ends client_ca min_version paths scheme keys secrets documented_key never_again probe use path command env reject_codes kind url shape webhook_url \
     token signed secret secret_known headers dialect session sessions quiet_after_seconds \
     quiet_sessions_seconds instance shares lease_seconds append_timeout_seconds retention_seconds retention_size dedup_window_seconds \
     dedup_window_unkeyed_seconds events order timeout_seconds concurrency max_body max_in_flight workers \

@@ -1,7 +1,7 @@
 //! What was sent to a gateway, what it answered, and what to do if it did not accept.
 
 use offhook::escape_controls;
-use offhook::gateway::{Answer, Call, Gateway, Shape, Unanswered, Verdict};
+use offhook::gateway::{Answer, Call, Gateway, Kind, Shape, Unanswered, Verdict};
 use serde_json::{Value, json};
 
 use super::super::output::{Failure, bad, good, print, title};
@@ -35,8 +35,11 @@ pub(super) fn answered(answer: &Answer) -> Value {
     json!({ "status": answer.status, "body": body })
 }
 
-/// Prints the answer. `done` is the word for an accepted request.
-pub(super) fn print_answer(answer: &Result<Answer, Unanswered>, done: &str) -> Result<(), Failure> {
+/// Prints the last answer and what came of all. `done` is the word for an accepted request.
+pub(super) fn print_outcome(
+    answer: &Result<Answer, Unanswered>,
+    done: &str,
+) -> Result<(), Failure> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -44,6 +47,16 @@ pub(super) fn print_answer(answer: &Result<Answer, Unanswered>, done: &str) -> R
             return print(&bad(&format!("not {done}: {}", escape_controls(&error))));
         }
     };
+    print_answer(answer)?;
+    match (answer.accepted(), answer.unchanged) {
+        (true, false) => print(&good(done)),
+        (true, true) => print(&good(&format!("{done} already, nothing was changed"))),
+        (false, _) => print(&bad(&format!("not {done}"))),
+    }
+}
+
+/// Prints one answer.
+pub(super) fn print_answer(answer: &Answer) -> Result<(), Failure> {
     print(&title(&format!("answered {}", answer.status)))?;
     let beginning: String = answer.text.chars().take(LONGEST_TEXT).collect();
     for line in beginning.lines() {
@@ -52,16 +65,12 @@ pub(super) fn print_answer(answer: &Result<Answer, Unanswered>, done: &str) -> R
     if beginning.len() < answer.text.len() {
         print("  … (--json prints more)")?;
     }
-    if answer.accepted() {
-        print(&good(done))
-    } else {
-        print(&bad(&format!("not {done}")))
-    }
+    Ok(())
 }
 
 /// What to do if the gateway has not accepted the request.
 pub(super) fn hint(gateway: &Gateway, answer: &Result<Answer, Unanswered>) -> Option<String> {
-    let shape = gateway.in_shape();
+    let (kind, shape) = (gateway.kind(), gateway.in_shape());
     let others = Shape::ALL.iter().filter(|(_, other)| *other != shape);
     let others: Vec<_> = others.map(|(name, _)| format!("--shape {name}")).collect();
     let others = others.join(" or ");
@@ -83,6 +92,20 @@ pub(super) fn hint(gateway: &Gateway, answer: &Result<Answer, Unanswered>) -> Op
         }
         Ok(Verdict::Unauthorized) => {
             "The gateway rejects the value of --header or --api-key for this session."
+        }
+        Ok(Verdict::NotFound) if kind == Kind::Telegram => {
+            "Telegram knows no such bot: is --api-key its whole token?"
+        }
+        Ok(Verdict::NotFound) if kind != Kind::Codeskytz => &format!(
+            "The gateway knows no such session; or --gateway is not the base of the API of a gateway of the kind \
+             {kind}."
+        ),
+        Ok(Verdict::NotUnderstood) if kind.takes_verify_token() => {
+            "Meta asks the webhook URL for its challenge before it answers: does the URL lead to a running server, \
+             and has its source with the scheme meta this verify token?"
+        }
+        Ok(Verdict::NotUnderstood) if kind != Kind::Codeskytz => {
+            "The gateway understands something else: its answer may say why."
         }
         Ok(Verdict::NotFound) => &format!(
             "The gateway knows no such session, or no webhook of it; or it is a gateway of another \

@@ -201,9 +201,9 @@ pub(super) fn gateway_keys(old: &GatewaySettings, new: &GatewaySettings) -> Vec<
     differing!(
         GatewaySettings {
             name: "name",
-            gateway: "url, shape or headers",
+            gateway: "kind, url, shape, headers or api_key",
             sessions: "sessions",
-            registration: "webhook_url, events or secret",
+            registration: "webhook_url, events, secret or verify_token",
         },
         old,
         new

@@ -210,12 +210,12 @@ fn each_key_is_a_change_or_a_restart() {
         (
             "gw.example\"",
             "gw.example\"\nheaders = { X-Key = \"hidden\" }",
-            &[r#"gateway "gw.example": url, shape or headers changed"#],
+            &[r#"gateway "gw.example": kind, url, shape, headers or api_key changed"#],
         ),
         (
             "me.example/webhook\"",
             "me.example/other\"",
-            &[r#"gateway "gw.example": webhook_url, events or secret changed"#],
+            &[r#"gateway "gw.example": webhook_url, events, secret or verify_token changed"#],
         ),
     ];
     for (old, new, expected) in table {

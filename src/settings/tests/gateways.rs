@@ -173,7 +173,7 @@ const ADDED: &[(&str, &str)] = &[
     ("name = \"\"", "[0].name: is empty"),
     (
         "webhook = \"x\"",
-        "[0].webhook: unknown key; there are: events, headers, name, secret, sessions, shape, url, webhook_url",
+        "[0].webhook: unknown key; there are: api_key, events, headers, kind, name, secret, sessions, shape, url, webhook_url",
     ),
     (
         "name = \"a\"\n\
@@ -185,6 +185,177 @@ const ADDED: &[(&str, &str)] = &[
         ": two gateways have the name \"gw\"",
     ),
 ];
+
+/// A gateway of each other kind, and a source with what it signs with.
+const KINDS: &str = r#"
+    [[sources]]
+    name = "waha"
+    path = "/waha"
+    scheme = "waha"
+    secrets = ["hidden-waha"]
+    [[sources]]
+    name = "meta"
+    path = "/meta"
+    scheme = "meta"
+    secrets = ["hidden-app"]
+    verify_token = "hidden-verify"
+    [[gateways]]
+    kind = "waha"
+    url = "http://waha:3000"
+    api_key = "hidden"
+    sessions = ["default"]
+    webhook_url = "https://me/waha"
+    secret = "hidden-waha"
+    [[gateways]]
+    kind = "evolution"
+    url = "http://evolution:8080"
+    api_key = "hidden"
+    sessions = ["shop"]
+    webhook_url = "https://me/evolution"
+    secret = "hidden-waha"
+    events = ["MESSAGES_UPSERT"]
+    [[gateways]]
+    kind = "gowa"
+    url = "http://gowa:3000"
+    api_key = "user:hidden"
+    sessions = ["628"]
+    webhook_url = "https://me/gowa"
+    secret = "hidden-gowa"
+    [[gateways]]
+    kind = "telegram"
+    api_key = "123:hidden"
+    webhook_url = "https://me/telegram"
+    secret = "hidden-telegram"
+    [[gateways]]
+    kind = "meta"
+    api_key = "hidden"
+    sessions = ["102290129340398"]
+    webhook_url = "https://me/meta"
+    verify_token = "hidden-verify"
+    [[gateways]]
+    kind = "meta-app"
+    name = "app"
+    url = "https://graph.facebook.com/v23.0"
+    api_key = "hidden"
+    sessions = ["7"]
+    webhook_url = "https://me/meta"
+    verify_token = "hidden-app"
+    [[gateways]]
+    kind = "wuzapi"
+    url = "http://wuzapi:8080"
+    api_key = "hidden"
+    webhook_url = "https://me/wuzapi"
+    secret = "hidden-hidden-hidden-hidden-wuzapi"
+"#;
+
+#[test]
+fn each_kind_is_read() {
+    let settings = load(KINDS).unwrap();
+    let read = settings.gateways.iter().map(|one| {
+        let known = one.has_secret_of(&settings.sources) == Some(true);
+        (one.gateway.kind().as_str(), one.gateway.url(), known)
+    });
+    let expected = [
+        ("waha", "http://waha:3000", true),
+        // The source that has its secret does not verify what it sends.
+        ("evolution", "http://evolution:8080", false),
+        ("gowa", "http://gowa:3000", false),
+        ("telegram", "https://api.telegram.org", false),
+        ("meta", "https://graph.facebook.com", true),
+        // The secret of the app is no verify token.
+        ("meta-app", "https://graph.facebook.com/v23.0", false),
+        ("wuzapi", "http://wuzapi:8080", false),
+    ];
+    assert_eq!(read.collect::<Vec<_>>(), expected);
+    assert_eq!(settings.gateways[3].name, "api.telegram.org");
+    let shown = format!("{settings:?}") + &serde_json::to_string(&settings).unwrap();
+    assert!(!shown.contains("hidden"), "{shown}");
+}
+
+#[test]
+fn one_problem_of_each_kind() {
+    let table = [
+        (
+            "kind = \"waha\"",
+            "kind = \"wahaa\"",
+            "[0].kind: found \"wahaa\"; allowed: codeskytz, waha, ",
+        ),
+        (
+            "\"default\"]",
+            "\"default\"]\nshape = \"docs\"",
+            "[0].shape: does not belong to kind = \"waha\"",
+        ),
+        (
+            "\"default\"]",
+            "\"default\"]\nevents = [\"message\", \"message.any\"]",
+            "[0].events: message.any holds",
+        ),
+        (
+            "[\"MESSAGES_UPSERT\"]",
+            "[\"messages.upsert\"]",
+            "[1].events: found \"messages.upsert\"; allowed: names such as",
+        ),
+        (
+            "\"user:hidden\"",
+            "\"hidden\"",
+            "[2].api_key: the key is not of the form user:password",
+        ),
+        (
+            "\"123:hidden\"",
+            "\"hidden\"",
+            "[3].api_key: the key is no token of a bot",
+        ),
+        (
+            "\"123:hidden\"",
+            "\"env:OFFHOOK_TEST_NONE\"",
+            "[3].api_key: the key cannot be read: the environment",
+        ),
+        (
+            "    api_key = \"123:hidden\"\n",
+            "",
+            "[3].api_key: is missing; it is the bot's token",
+        ),
+        (
+            "\"123:hidden\"",
+            "\"123:hidden\"\nsessions = [\"a\"]",
+            "[3].sessions: does not belong to kind",
+        ),
+        (
+            "me/telegram",
+            "me/{session}",
+            "[3].webhook_url: {session} in the URL stands for",
+        ),
+        (
+            "hidden-telegram",
+            "hidden telegram",
+            "[3].secret: Telegram does not take this secret",
+        ),
+        (
+            "    verify_token = \"hidden-verify\"\n    [[gateways]]\n    kind = \"meta-app\"",
+            "    [[gateways]]\n    kind = \"meta-app\"",
+            "[4].verify_token: is missing",
+        ),
+        (
+            "[\"102290129340398\"]",
+            "[\"1\"]\nsecret = \"hidden\"",
+            "[4].secret: does not belong to kind = \"meta\"",
+        ),
+        (
+            "[\"102290129340398\"]",
+            "[\"1\"]\nevents = [\"messages\"]",
+            "[4].events: the fields are those that the app",
+        ),
+        (
+            "hidden-hidden-hidden-hidden-wuzapi",
+            "hidden",
+            "[6].secret: wuzapi does not take this secret",
+        ),
+    ];
+    for (from, to, expected) in table {
+        assert!(KINDS.contains(from), "{from}");
+        has_one_problem(&KINDS.replacen(from, to, 1), expected);
+    }
+}
 
 #[test]
 fn a_path_token_is_hidden_in_urls() {

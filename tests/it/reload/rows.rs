@@ -165,7 +165,7 @@ async fn changed_gateways_register_again() {
         more("three", "webhook")
     );
     let changed = [
-        r#"gateway "one": webhook_url, events or secret changed"#,
+        r#"gateway "one": webhook_url, events, secret or verify_token changed"#,
         r#"gateway "three": added"#,
     ];
     it.change(&text, &new, &changed).await;
