@@ -17,7 +17,7 @@ use crate::dispatch::{
     RunnerContext, Runners, Saved,
 };
 use crate::index::Notes;
-use crate::journal::{Cluster, Desk, Journal, SavedProgress, Share, Unavailable};
+use crate::journal::{Cluster, Desk, Journal, SavedProgress, Seq, Share, Unavailable};
 use crate::telemetry::PipelineMetrics;
 
 /// The consumers of a journal, and the shares that are open.
@@ -36,9 +36,17 @@ pub(super) struct Dispatch {
     /// one after the other.
     pub(super) open: tokio::sync::Mutex<BTreeMap<Share, Arc<dyn Desk>>>,
     /// The consumers that are to run.
-    pub(super) wanted: Mutex<BTreeMap<String, Arc<Consumer>>>,
+    pub(super) wanted: Mutex<BTreeMap<String, WantedConsumer>>,
     /// Told when a share was opened.
     pub(super) opened: Notify,
+}
+
+/// A consumer that is to run.
+#[derive(Debug, Clone)]
+pub(super) struct WantedConsumer {
+    consumer: Arc<Consumer>,
+    /// Where it starts if the journal that several instances share does not know it any more.
+    start: Seq,
 }
 
 /// The runners of a consumer that can be started.
@@ -101,27 +109,47 @@ impl Dispatch {
     pub(super) async fn complete_share(&self, desk: &Arc<dyn Desk>) -> bool {
         let open = self.open.lock().await;
         let now = open.get(&desk.share());
-        let is_open = now.is_some_and(|now| Arc::ptr_eq(now, desk));
-        is_open && self.start_left(desk).await
+        if !now.is_some_and(|now| Arc::ptr_eq(now, desk)) {
+            return false;
+        }
+        for WantedConsumer { consumer, start } in self.left(desk.share()) {
+            if let Err(error) = self.introduce_again(consumer.name(), start).await {
+                log::debug!("{}: it cannot be added again now: {error}", consumer.name());
+            }
+        }
+        self.start_left(desk).await
+    }
+
+    /// Adds a consumer again where the journal does not know it any more: a database that has gone back behind its start
+    /// has lost it. It starts no later than at the first event that came since.
+    async fn introduce_again(&self, name: &str, start: Seq) -> Result<(), Unavailable> {
+        let left = self.journal.tail().reset_since(0).unwrap_or(start);
+        let head = Saved::starting_after(left.min(start)).head.encode();
+        self.journal.introduce(name, &head).await
+    }
+
+    /// The consumers that do not run in a share.
+    fn left(&self, share: Share) -> Vec<WantedConsumer> {
+        let running = self.runners.living().controls();
+        let runs = |name: &str| {
+            let mut running = running.iter();
+            running.any(|one| one.is_in(share) && one.name() == name && !one.has_ended())
+        };
+        let wanted = self.wanted();
+        let left = wanted.values().filter(|one| !runs(one.consumer.name()));
+        left.cloned().collect()
     }
 
     /// Starts the consumers that do not run in an open share. One whose progress cannot be read does not hold up the
     /// others. Returns whether one is left.
     async fn start_left(&self, desk: &Arc<dyn Desk>) -> bool {
         let share = desk.share();
-        let running = self.runners.living().controls();
-        let runs = |name: &str| {
-            let mut running = running.iter();
-            running.any(|one| one.is_in(share) && one.name() == name && !one.has_ended())
-        };
-        let wanted: Vec<Arc<Consumer>> = self.wanted().values().cloned().collect();
-        let left = wanted.iter().filter(|one| !runs(one.name()));
-        let left: Vec<&Arc<Consumer>> = left.collect();
-        let made = join_all(left.iter().map(|consumer| self.make(consumer, desk))).await;
-        let started = left.into_iter().zip(made).filter_map(|(consumer, made)| {
+        let left = self.left(share);
+        let made = join_all(left.iter().map(|one| self.make(&one.consumer, desk))).await;
+        let started = left.iter().zip(made).filter_map(|(one, made)| {
             let made = made.map_err(Error::journal);
             let started = made.and_then(|made| self.start(vec![made]));
-            Some((consumer.name(), started.err()?))
+            Some((one.consumer.name(), started.err()?))
         });
         let failed: Vec<_> = started.collect();
         let is_left = !failed.is_empty() && !self.runners.have_stopped();
@@ -187,15 +215,17 @@ impl Dispatch {
         self.wanted().contains_key(name)
     }
 
-    /// Has a consumer that is new start from now in all shares. One that is known goes on where it was.
-    pub(super) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
+    /// Has a consumer that is new start from now in all shares. One that is known goes on where it was. Returns the
+    /// newest event.
+    pub(super) async fn introduce(&self, name: &str) -> Result<Seq, Unavailable> {
         // What another instance has answered before is not for it, also where the tail does not have it yet.
         let head = match &self.cluster {
             Some(cluster) => cluster.head().await?,
             None => self.journal.tail().head(),
         };
         let now = Saved::starting_after(head);
-        self.journal.introduce(name, &now.head.encode()).await
+        self.journal.introduce(name, &now.head.encode()).await?;
+        Ok(head)
     }
 
     async fn begin(
@@ -208,9 +238,10 @@ impl Dispatch {
             let why = format!("{name} runs already, or everything is being stopped");
             return Err(Error::journal(why));
         }
+        let mut start = 0;
         if self.cluster.is_some() {
             // So it starts at the same event in shares that another instance holds.
-            self.introduce(&name).await.map_err(Error::journal)?;
+            start = self.introduce(&name).await.map_err(Error::journal)?;
         }
         let made = open.values().map(|desk| self.make(&consumer, desk));
         let made = try_join_all(made).await.map_err(Error::journal)?;
@@ -220,7 +251,8 @@ impl Dispatch {
             return Err(error);
         }
         self.metrics.started(&name);
-        self.wanted().insert(name, consumer);
+        self.wanted()
+            .insert(name, WantedConsumer { consumer, start });
         Ok(())
     }
 
@@ -260,7 +292,7 @@ impl Dispatch {
         Ok(())
     }
 
-    fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Consumer>>> {
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, WantedConsumer>> {
         // No panic can leave the map half-changed.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }

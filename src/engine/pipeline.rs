@@ -18,9 +18,9 @@ use super::retention::{Keeper, Retention};
 use super::shares::Shares;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners};
+use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners, Saved};
 use crate::index::{Notes, Search};
-use crate::journal::{Cluster, Journal, SavedProgress, Seq, Unavailable};
+use crate::journal::{Cluster, Journal, PutError, SavedProgress, Seq, Unavailable, Version};
 use crate::telemetry::{ConsumerState, Metrics};
 use crate::{Error, Timestamp};
 
@@ -149,7 +149,30 @@ impl Pipeline {
     ///
     /// When the journal cannot store that now.
     pub(crate) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
-        self.dispatch.introduce(name).await
+        self.dispatch.introduce(name).await.map(drop)
+    }
+
+    /// Adds a document to a journal that several instances share. Its consumer is a new one, and starts from now.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Conflict`] when there is such a document, and on a single machine.
+    pub(crate) async fn add_document(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        consumer: &str,
+    ) -> Result<Version, PutError> {
+        let cluster = self.cluster().ok_or(PutError::Conflict)?;
+        let now = Saved::starting_after(cluster.head().await?);
+        let head = now.head.encode();
+        cluster.add_document(key, value, consumer, &head).await
+    }
+
+    /// Stops a consumer for good, and removes its metrics. Its progress stays.
+    pub(crate) async fn dismiss(&self, name: &str) {
+        self.stop_consumer(name).await;
+        self.forget_metrics(name);
     }
 
     /// Starts a consumer in place of the one with its name, which is stopped as

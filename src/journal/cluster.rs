@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 #[cfg(test)]
 pub(crate) use self::fake::FakeCluster;
-use super::{Desk, SavedProgress, Seq, Share, Unavailable, Version};
+use super::{Desk, PutError, SavedProgress, Seq, Share, Unavailable, Version};
 use crate::Timestamp;
 use crate::telemetry::ClusterState;
 
@@ -129,6 +129,20 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
 
     /// Returns a receiver that is told of new notes.
     fn watch_notes(&self) -> watch::Receiver<u64>;
+
+    /// Adds a document that must not be there, and has its consumer start at `head` in all shares, whatever an earlier
+    /// one of that name has left. Both or neither. Returns the number of the change when it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Conflict`] if there is such a document; [`PutError::Unavailable`] if it cannot be stored now.
+    async fn add_document(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        consumer: &str,
+        head: &[u8],
+    ) -> Result<Version, PutError>;
 
     /// Removes a consumer's progress from all shares, unless there is a document with this key again.
     ///

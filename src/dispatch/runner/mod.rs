@@ -187,11 +187,11 @@ impl RunnerContext {
 }
 
 impl Runner {
-    /// Continues where the consumer was saved last; a new consumer starts from now.
+    /// Continues where the consumer was saved last. On a single machine a new consumer starts from now.
     ///
     /// # Errors
     ///
-    /// When the journal cannot say how far the consumer had come.
+    /// When the journal cannot say how far the consumer had come, and when several instances share it and nothing is saved.
     pub(crate) async fn new(
         consumer: Arc<Consumer>,
         context: RunnerContext,
@@ -326,10 +326,15 @@ impl RunnerParts {
     }
 }
 
-/// What was saved of the consumer in this share. A new consumer begins at the current head, in all
-/// shares.
+/// What was saved of the consumer in this share. On a single machine a new consumer begins at the current head, in all
+/// shares. Where several instances share the journal, each knows another head.
 async fn saved(context: &RunnerContext, name: &str) -> Result<Saved, Unavailable> {
     let mut saved = context.desk.saved(name).await?;
+    if saved.is_none() && context.cluster.is_some() {
+        return Err(Unavailable::Away(format!(
+            "nothing is saved of {name}: it was removed, or the database has gone back"
+        )));
+    }
     if saved.is_none() {
         let now = Saved::starting_after(context.journal.tail().head());
         context.journal.introduce(name, &now.head.encode()).await?;

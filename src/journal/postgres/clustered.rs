@@ -12,7 +12,7 @@ use super::documents;
 use super::journal::Postgres;
 use crate::Timestamp;
 use crate::journal::{
-    Cluster, Desk, Grant, SavedProgress, Seq, Share, ShareCommand, Unavailable, Version,
+    Cluster, Desk, Grant, PutError, SavedProgress, Seq, Share, ShareCommand, Unavailable, Version,
 };
 use crate::telemetry::ClusterState;
 
@@ -96,6 +96,16 @@ impl Cluster for Postgres {
 
     fn watch_notes(&self) -> watch::Receiver<u64> {
         Postgres::watch_notes(self)
+    }
+
+    async fn add_document(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        consumer: &str,
+        head: &[u8],
+    ) -> Result<Version, PutError> {
+        documents::add(&self.shared, key, &value, (consumer, head)).await
     }
 
     async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable> {

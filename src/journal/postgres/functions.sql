@@ -90,8 +90,9 @@ BEGIN
 END $$;
 
 -- Saves changes of consumers' progress. Returns for each of them: 0 it is saved; 1 its share is not held under that
--- epoch any more; 2 the stored progress is not what the change was made from: the database has gone back since, or the
--- consumer was forgotten. A take-over waits for this transaction, so it finds what is saved here.
+-- epoch any more; 2 the stored progress is not what the change was made from: the database has gone back since; 3 there is
+-- no stored progress: the consumer was forgotten, or the database has gone back behind its start. A take-over waits for this
+-- transaction, so it finds what is saved here.
 CREATE FUNCTION save_1(
     shares int[], holders uuid[], epochs bigint[], consumers bytea[], heads bytea[], editions uuid[],
     -- Each change may have been made from known[known_from : known_to], from anything where that is NULL.
@@ -152,9 +153,10 @@ BEGIN
         RETURN array_fill(0, ARRAY[cardinality(shares)]);
     END IF;
     RETURN ARRAY(
-        SELECT CASE WHEN c.i = ANY (held) THEN 0 WHEN s.no IS NULL THEN 1 ELSE 2 END
-        FROM unnest(shares, holders, epochs) WITH ORDINALITY AS c (no, holder, epoch, i)
-        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch ORDER BY c.i);
+        SELECT CASE WHEN c.i = ANY (held) THEN 0 WHEN s.no IS NULL THEN 1 WHEN p.share IS NULL THEN 3 ELSE 2 END
+        FROM unnest(shares, holders, epochs, consumers) WITH ORDINALITY AS c (no, holder, epoch, consumer, i)
+        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
+        LEFT JOIN progress p ON p.consumer = c.consumer AND p.share = c.no ORDER BY c.i);
 END $$;
 
 -- Takes a share from whatever holds it. Returns the new epoch; NULL if there is no such share.
@@ -296,6 +298,20 @@ BEGIN
             ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version;
     END IF;
     PERFORM pg_notify(current_schema(), 'd' || number);
+    RETURN number;
+END $$;
+
+-- Writes a document that must not be there, and has its consumer start at `head_` in all shares, whatever an earlier one
+-- of that name has left. Returns the number of the change; NULL, and nothing is changed, if there is such a document.
+CREATE FUNCTION add_document_1(key_ bytea, value_ bytea, consumer_ bytea, head_ bytea) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint := put_document_1(key_, value_, 1, 0);
+BEGIN
+    IF number IS NOT NULL THEN
+        PERFORM forget_consumer_1(consumer_);
+        PERFORM introduce_1(consumer_, head_);
+    END IF;
     RETURN number;
 END $$;
 

@@ -1,7 +1,7 @@
 //! Tests of an instance that shares its journal with others.
 
 use super::*;
-use crate::journal::{FakeCluster, Memory, share_of};
+use crate::journal::{Desks as _, FakeCluster, Memory, share_of};
 use crate::testing::FakeClock;
 
 /// An instance that holds nothing yet.
@@ -111,6 +111,22 @@ async fn a_new_consumer_starts_after_what_others_have_answered() {
     assert_eq!(handed, [4, 5]);
     instance.world.pipeline.stop().await;
     assert_eq!(one.all_left(), []);
+}
+
+/// As when the database has gone back behind its start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_was_forgotten_skips_nothing() {
+    let (journal, instance) = Instance::first();
+    let mut one = instance.world.add("handler:one").await;
+    journal.forget_consumer("handler:one").await.unwrap();
+    for number in 1..=2 {
+        instance.world.append(number).await;
+    }
+    instance.hold();
+    let mut handed = [one.next().await.0, one.next().await.0];
+    handed.sort_unstable();
+    assert_eq!(handed, [1, 2]);
+    instance.world.pipeline.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -106,6 +106,7 @@ async fn a_save_without_an_answer_is_made_again() {
     let Some(server) = server::Server::shared() else {
         return;
     };
+    logged::listen();
     let journal = open(&options(server)).await;
     let desk = journal.desk(0).await.unwrap();
     save(desk.as_ref(), "a", b"one", vec![]).await;
@@ -125,6 +126,9 @@ async fn a_save_without_an_answer_is_made_again() {
     journal.forget_consumer("a").await.unwrap();
     let late = desk.save(change("a", b"late", vec![])).await;
     assert_eq!(late, Err(Unavailable::Fenced(0)));
+    assert!(logged::was_told(
+        "nothing is saved of a in share 0 any more"
+    ));
     assert_eq!(desk.saved("a").await, Ok(None));
 }
 

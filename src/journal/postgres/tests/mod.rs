@@ -13,6 +13,7 @@ use crate::journal::Memory;
 use crate::journal::contract::{Instances, Provider};
 
 mod checks;
+mod documents;
 mod faults;
 mod history;
 mod joining;
