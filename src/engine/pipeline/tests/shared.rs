@@ -1,7 +1,8 @@
 //! Tests of an instance that shares its journal with others.
 
 use super::*;
-use crate::journal::{Desks as _, FakeCluster, Memory, share_of};
+use crate::dispatch::ReplayRequest;
+use crate::journal::{Desks as _, FakeCluster, Memory, Position, share_of};
 use crate::testing::FakeClock;
 
 /// An instance that holds nothing yet.
@@ -64,6 +65,64 @@ async fn add_slow(world: &World, name: &str) -> Watched {
     let (watched, consumer) = world.consumer_with(name, options);
     world.pipeline.add(consumer).await.unwrap();
     watched
+}
+
+/// The shares go to another instance after the controls were made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_reaches_the_next_holder() {
+    let (journal, asked) = Instance::first();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let other = Instance::on(&journal, asked.cluster.beside(), &clock);
+    let mut one = asked.world.add("handler:one").await;
+    let mut there = other.world.add("handler:one").await;
+    asked.hold();
+    until("opened", || asked.runs("handler:one") == 2).await;
+    asked.world.append(1).await;
+    assert_eq!(one.next().await, (1, 1));
+    one.settled(&asked.world, 1).await;
+    let controls = asked.world.pipeline.consumers().remove(0);
+    asked.cluster.grant(0, true);
+    asked.cluster.grant(1, true);
+    until("given back", || asked.runs("handler:one") == 0).await;
+    other.hold();
+    until("opened", || other.runs("handler:one") == 2).await;
+    let replay = |id: u128, events: Vec<Seq>| {
+        let (controls, journal) = (controls.clone(), journal.clone());
+        async move {
+            let asked = ReplayRequest {
+                rate: Some(1),
+                ..ReplayRequest::default()
+            };
+            let events = events.into_iter().map(Position::first).collect();
+            let id = Uuid::from_u128(id);
+            controls.replay(&journal, id, &asked, events).await
+        }
+    };
+    assert_eq!(replay(1, vec![1]).await, Some(Ok(())));
+    assert_eq!(there.next().await, (1, 1));
+    assert_eq!(controls.pause(true).await, Some(Ok(())));
+    asked.world.append(2).await;
+    assert_eq!(asked.cluster.left(), []);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(there.all_left(), []);
+
+    // One that is cancelled before anything has begun it.
+    other.cluster.grant(0, true);
+    other.cluster.grant(1, true);
+    until("given back", || other.runs("handler:one") == 0).await;
+    assert_eq!(replay(2, vec![1]).await, Some(Ok(())));
+    let cancelled = controls.cancel_replay(Uuid::from_u128(2));
+    let meanwhile = async {
+        until("asked", || asked.cluster.left().len() == 3).await;
+        asked.hold();
+    };
+    let (cancelled, ()) = futures_util::future::join(cancelled, meanwhile).await;
+    assert_eq!(cancelled, Some(Ok(())));
+    let unknown = controls.cancel_replay(Uuid::from_u128(3)).await;
+    assert_eq!(unknown, None);
+    asked.world.pipeline.stop().await;
+    other.world.pipeline.stop().await;
+    assert_eq!((one.all_left(), there.all_left()), (vec![], vec![]));
 }
 
 /// They are with the runner of another instance, and wait there.
@@ -210,10 +269,7 @@ async fn one_that_cannot_start_holds_up_no_other() {
         let mut named = consumers.filter(|one| one.name() == name);
         named.next().unwrap().pause(false).await
     };
-    let resumed = async {
-        assert_eq!(pause("handler:bad").await, Some(Ok(())));
-        assert_eq!(cluster.left(), []);
-    };
+    let resumed = async { assert_eq!(pause("handler:bad").await, Some(Ok(()))) };
     let others = async {
         until("asked", || cluster.left().len() == 2).await;
         world.append(2).await;
@@ -224,6 +280,7 @@ async fn one_that_cannot_start_holds_up_no_other() {
     };
     futures_util::future::join(resumed, others).await;
     assert_eq!(bad.next().await, (1, 1));
+    until("carried out", || cluster.left().is_empty()).await;
     world.pipeline.stop().await;
     assert_eq!(bad.all_left(), []);
 }
