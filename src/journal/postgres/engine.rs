@@ -18,7 +18,7 @@ use super::joining::join_at_start;
 use super::lease::{Heart, LEAVE};
 use super::link::Link;
 use super::options::{PostgresError, PostgresOptions};
-use super::reading::Witness;
+use super::reading::{Bulk, Witness};
 use super::shared::{News, Shared, Times, heard};
 use super::sql::number;
 use super::verify::Verifier;
@@ -129,6 +129,7 @@ async fn begin(
         Arc::clone(&verifier),
         Arc::clone(&following),
         general,
+        Bulk::new(link(Role::Durable)),
         Arc::clone(&news),
         id,
     ));

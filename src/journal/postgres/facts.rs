@@ -263,7 +263,7 @@ const OLDEST_SERVER: i32 = 140_000;
 const MAX_CLOCK: Duration = Duration::from_secs(5);
 
 /// How many connections an instance has, with the one that is there for moments.
-const CONNECTIONS: i64 = 6;
+const CONNECTIONS: i64 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -281,7 +281,7 @@ mod tests {
             standby_names: "*".to_owned(),
             checksums: "on".to_owned(),
             ahead_ms: -5000,
-            free: 6,
+            free: 7,
             may_create: true,
             foreign: 0,
             sees_standbys: true,
@@ -320,7 +320,7 @@ mod tests {
             ("privileges", Unfit, |facts| facts.may_create = false),
             ("privileges", Unfit, |facts| facts.foreign = 1),
             ("clock", Doubtful, |facts| facts.ahead_ms = 5001),
-            ("connections", Doubtful, |facts| facts.free = 5),
+            ("connections", Doubtful, |facts| facts.free = 6),
             ("durability", Unfit, |facts| {
                 facts.standby_names = String::new();
             }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::following::Following;
 use super::link::Link;
-use super::reading::{self, MAX_BLOCKS};
+use super::reading::{self, MOST_BODIES};
 use super::session::Listener;
 use super::shared::{News, Shared, heard};
 use super::sql::{number, signed};
@@ -32,7 +32,7 @@ async fn catch_up(shared: &Shared, link: &Link) -> Result<(), Unavailable> {
         // Own bodies come from memory.
         let most = following
             .next_own()
-            .map_or(MAX_BLOCKS as u64, |own| own.saturating_sub(head + 1));
+            .map_or(MOST_BODIES as u64, |own| own.saturating_sub(head + 1));
         if most == 0 {
             break;
         }

@@ -16,7 +16,7 @@ use super::options::{PostgresError, PostgresOptions};
 use super::shared::{Shared, Times};
 use super::sql::{number, signed};
 use super::writer::Asked;
-use super::{deleting, letters, reading};
+use super::{deleting, letters};
 use crate::clock::Clock;
 use crate::journal::{
     Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Grant, Log,
@@ -25,7 +25,7 @@ use crate::journal::{
 
 /// A journal in a PostgreSQL database, which several instances may share.
 ///
-/// Each instance has five connections, for moments a sixth one, and a thread. Dropping the handle ends them as [`Log::close`] does, without
+/// Each instance has six connections, for moments a seventh one, and a thread. Dropping the handle ends them as [`Log::close`] does, without
 /// waiting.
 #[derive(Debug)]
 pub struct Postgres {
@@ -208,7 +208,8 @@ impl Log for Postgres {
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
-        reading::records(&self.shared.link, after, most, self.shared.shares()).await
+        let (bulk, shares) = (&self.shared.bulk, self.shared.shares());
+        bulk.records(after, most, shares).await
     }
 
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {

@@ -12,6 +12,7 @@ use super::grants::Grants;
 use super::link::Link;
 use super::options::PostgresOptions;
 use super::peers::Peers;
+use super::reading::Bulk;
 use super::schema::Known;
 use super::verify::Verifier;
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) applied: AtomicU64,
     /// For everything that has no connection of its own.
     pub(super) link: Link,
+    /// For the records that consumers and the index read.
+    pub(super) bulk: Bulk,
     pub(super) grants: Grants,
     pub(super) news: Arc<News>,
     pub(super) counts: Counts,
@@ -97,6 +100,7 @@ impl Shared {
         verifier: Arc<Verifier>,
         following: Arc<Following>,
         link: Link,
+        bulk: Bulk,
         news: Arc<News>,
         identity: Uuid,
     ) -> Self {
@@ -112,6 +116,7 @@ impl Shared {
             documents: watch::Sender::new(0),
             applied: AtomicU64::new(0),
             link,
+            bulk,
             grants: Grants::default(),
             news,
             counts: Counts::default(),

@@ -10,7 +10,8 @@ use super::{HANG, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock};
 use crate::journal::contract::{WINDOW, body, duplicate, entry, new, numbered, seqs};
-use crate::journal::{Appended, DedupKey, Entry, Events, Log as _, Position};
+use crate::journal::postgres::reading::blocks;
+use crate::journal::{Appended, DedupKey, Documents as _, Entry, Events, Log as _, Position};
 
 /// Several instances may create the schema at the same time.
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +162,46 @@ async fn old_buckets_of_keys_are_dropped() {
         journal.append(long).await,
         Ok(Appended::Duplicate(vec![Position::first(3)]))
     );
+}
+
+/// What is read of the log is what was asked for, and nothing else waits behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_takes_no_more_than_it_needs() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server);
+    let (journal, other) = (Arc::new(open(&options).await), open(&options).await);
+    for number in 1..=10 {
+        new(journal.as_ref(), numbered(number)).await;
+    }
+    let blocks = async |after, most| {
+        let read = blocks(&journal.shared.link, after, most, journal.shared.shares());
+        read.await.unwrap().len()
+    };
+    assert_eq!((blocks(0, 1).await, blocks(0, 4).await), (1, 4));
+    assert_eq!((blocks(7, 100).await, blocks(u64::MAX, 4).await), (3, 0));
+    assert_eq!(journal.trim(5).await, Ok(5));
+    assert_eq!((blocks(0, 2).await, blocks(0, usize::MAX).await), (2, 5));
+
+    let lock = other.shared.link.session().await.unwrap();
+    lock.run("BEGIN; LOCK TABLE block").await.unwrap();
+    let reading = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.read(5, 2).await }
+    });
+    let waits =
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'block'::regclass AND NOT granted)";
+    let waiting = async {
+        while !lock.read(waits, &[]).await.unwrap()[0].get::<_, bool>(0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(HANG, waiting).await.expect("it waits");
+    assert_eq!(journal.documents("").await, Ok(vec![]));
+    assert!(!reading.is_finished());
+    lock.run("COMMIT").await.unwrap();
+    assert_eq!(reading.await.unwrap().unwrap().len(), 2);
 }
 
 /// Another instance hands a deleted or trimmed body over no more.
