@@ -17,7 +17,7 @@ use crate::dispatch::{
     RunnerContext, Runners, Saved,
 };
 use crate::index::Notes;
-use crate::journal::{Cluster, Desk, Journal, SavedProgress, Seq, Share, Unavailable};
+use crate::journal::{Cluster, Desk, Hold, Journal, SavedProgress, Seq, Share, Unavailable};
 use crate::telemetry::PipelineMetrics;
 
 /// The consumers of a journal, and the shares that are open.
@@ -32,13 +32,21 @@ pub(super) struct Dispatch {
     pub(super) large: Arc<LargeBodies>,
     pub(super) metrics: PipelineMetrics,
     pub(super) clock: Arc<dyn Clock>,
-    /// The desks of the open shares. Held while a consumer or a share is added or removed, so that changes happen
+    /// The open shares. Held while a consumer or a share is added or removed, so that changes happen
     /// one after the other.
-    pub(super) open: tokio::sync::Mutex<BTreeMap<Share, Arc<dyn Desk>>>,
+    pub(super) open: tokio::sync::Mutex<BTreeMap<Share, OpenShare>>,
     /// The consumers that are to run.
     pub(super) wanted: Mutex<BTreeMap<String, WantedConsumer>>,
     /// Told when a share was opened.
     pub(super) opened: Notify,
+}
+
+/// A share that this instance dispatches.
+#[derive(Debug, Clone)]
+pub(super) struct OpenShare {
+    pub(super) desk: Arc<dyn Desk>,
+    /// For how long; `None` on a single machine.
+    pub(super) hold: Option<Hold>,
 }
 
 /// A consumer that is to run.
@@ -96,28 +104,28 @@ impl Dispatch {
     }
 
     /// Opens a share: starts all consumers in it. Returns whether one of them cannot start yet.
-    pub(super) async fn open_share(&self, desk: &Arc<dyn Desk>) -> bool {
+    pub(super) async fn open_share(&self, share: &OpenShare) -> bool {
         let mut open = self.open.lock().await;
-        open.insert(desk.share(), Arc::clone(desk));
-        let is_left = self.start_left(desk).await;
+        open.insert(share.desk.share(), share.clone());
+        let is_left = self.start_left(share).await;
         self.opened.notify_one();
         is_left
     }
 
     /// Starts the consumers that could not start when the share was opened. Returns whether one is left; none is
     /// when the share was closed.
-    pub(super) async fn complete_share(&self, desk: &Arc<dyn Desk>) -> bool {
+    pub(super) async fn complete_share(&self, share: &OpenShare) -> bool {
         let open = self.open.lock().await;
-        let now = open.get(&desk.share());
-        if !now.is_some_and(|now| Arc::ptr_eq(now, desk)) {
+        let now = open.get(&share.desk.share());
+        if !now.is_some_and(|now| Arc::ptr_eq(&now.desk, &share.desk)) {
             return false;
         }
-        for WantedConsumer { consumer, start } in self.left(desk.share()) {
+        for WantedConsumer { consumer, start } in self.left(share.desk.share()) {
             if let Err(error) = self.introduce_again(consumer.name(), start).await {
                 log::debug!("{}: it cannot be added again now: {error}", consumer.name());
             }
         }
-        self.start_left(desk).await
+        self.start_left(share).await
     }
 
     /// Adds a consumer again where the journal does not know it any more: a database that has gone back behind its start
@@ -142,10 +150,15 @@ impl Dispatch {
 
     /// Starts the consumers that do not run in an open share. One whose progress cannot be read does not hold up the
     /// others. Returns whether one is left.
-    async fn start_left(&self, desk: &Arc<dyn Desk>) -> bool {
-        let share = desk.share();
+    async fn start_left(&self, open: &OpenShare) -> bool {
+        let share = open.desk.share();
         let left = self.left(share);
-        let made = join_all(left.iter().map(|one| self.make(&one.consumer, desk))).await;
+        let made = join_all(left.iter().map(|one| self.make(&one.consumer, open))).await;
+        // The database may have answered so late that another instance has the share.
+        let now = self.clock.monotonic();
+        if open.hold.as_ref().is_some_and(|hold| hold.is_over(now)) {
+            return !left.is_empty();
+        }
         let started = left.iter().zip(made).filter_map(|(one, made)| {
             let made = made.map_err(Error::journal);
             let started = made.and_then(|made| self.start(vec![made]));
@@ -205,8 +218,8 @@ impl Dispatch {
         if let Some(cluster) = &self.cluster {
             return Ok(cluster.saved(consumer).await?.into_values().collect());
         }
-        let desks: Vec<_> = self.open.lock().await.values().cloned().collect();
-        let saved = try_join_all(desks.iter().map(|desk| desk.saved(consumer))).await?;
+        let open: Vec<_> = self.open.lock().await.values().cloned().collect();
+        let saved = try_join_all(open.iter().map(|one| one.desk.saved(consumer))).await?;
         Ok(saved.into_iter().flatten().collect())
     }
 
@@ -230,7 +243,7 @@ impl Dispatch {
 
     async fn begin(
         &self,
-        open: &BTreeMap<Share, Arc<dyn Desk>>,
+        open: &BTreeMap<Share, OpenShare>,
         consumer: Consumer,
     ) -> Result<(), Error> {
         let (name, consumer) = (consumer.name().to_owned(), Arc::new(consumer));
@@ -243,7 +256,7 @@ impl Dispatch {
             // So it starts at the same event in shares that another instance holds.
             start = self.introduce(&name).await.map_err(Error::journal)?;
         }
-        let made = open.values().map(|desk| self.make(&consumer, desk));
+        let made = open.values().map(|share| self.make(&consumer, share));
         let made = try_join_all(made).await.map_err(Error::journal)?;
         if let Err(error) = self.start(made) {
             // In some shares only it would hold up the next try.
@@ -266,12 +279,12 @@ impl Dispatch {
     fn make(
         &self,
         consumer: &Arc<Consumer>,
-        desk: &Arc<dyn Desk>,
+        share: &OpenShare,
     ) -> impl Future<Output = Result<(Runner, ConsumerControls), Unavailable>> + Send + use<> {
         let context = RunnerContext {
             journal: Arc::clone(&self.journal),
-            desk: Arc::clone(desk),
-            cluster: self.cluster.clone(),
+            desk: Arc::clone(&share.desk),
+            hold: share.hold.clone(),
             decoder: Arc::clone(&self.decoder),
             large: Arc::clone(&self.large),
             clock: Arc::clone(&self.clock),

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::commands;
-use super::dispatch::Dispatch;
+use super::dispatch::{Dispatch, OpenShare};
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
 use super::shares::Shares;
@@ -60,14 +60,18 @@ impl Pipeline {
             let (journal, decoder) = (Arc::clone(&journal), Arc::clone(&decoder));
             runners.spawn(|stop| follower(journal, decoder, stop));
         }
-        let mut desks = BTreeMap::new();
+        let mut open = BTreeMap::new();
         if opened.cluster.is_none() {
             // One machine dispatches everything.
             let all = Arc::clone(&journal);
             let opened =
                 async move { try_join_all((0..all.shares()).map(|share| all.desk(share))).await };
             let opened = wait_for(&runners, opened)?.map_err(Error::journal)?;
-            desks.extend(opened.into_iter().map(|desk| (desk.share(), desk)));
+            let opened = opened.into_iter().map(|desk| {
+                let share = desk.share();
+                (share, OpenShare { desk, hold: None })
+            });
+            open.extend(opened);
         }
         let dispatch = Arc::new(Dispatch {
             journal,
@@ -78,7 +82,7 @@ impl Pipeline {
             large: Arc::new(large),
             metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
-            open: tokio::sync::Mutex::new(desks),
+            open: tokio::sync::Mutex::new(open),
             wanted: Mutex::default(),
             opened: Notify::new(),
         });

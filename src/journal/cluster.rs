@@ -201,6 +201,37 @@ pub struct Grant {
     pub(crate) holder: Uuid,
 }
 
+/// Says whether this instance may still use a share.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    cluster: Arc<dyn Cluster>,
+    held: watch::Receiver<BTreeMap<Share, Grant>>,
+    grant: Grant,
+}
+
+impl Hold {
+    pub(crate) fn new(
+        cluster: &Arc<dyn Cluster>,
+        held: &watch::Receiver<BTreeMap<Share, Grant>>,
+        grant: Grant,
+    ) -> Self {
+        Self {
+            cluster: Arc::clone(cluster),
+            held: held.clone(),
+            grant,
+        }
+    }
+
+    /// Whether it may not: another instance may have the share, or the lease has passed. An instance that was taken for
+    /// dead has a new lease before it knows all that it has lost.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let held = self.held.borrow();
+        let held = held.get(&self.grant.share);
+        let is_held = held.is_some_and(|held| held.is_like(&self.grant));
+        !is_held || self.cluster.lease_until() <= now
+    }
+}
+
 impl Grant {
     /// Whether both are the same right, also if one of them is ending.
     pub(crate) fn is_like(&self, other: &Self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dispatch::ReplayRequest;
-use crate::journal::{Desks as _, FakeCluster, Memory, Position, share_of};
+use crate::journal::{Desks as _, FakeCluster, Grant, Hold, Memory, Position, share_of};
 use crate::testing::FakeClock;
 
 /// An instance that holds nothing yet.
@@ -206,6 +206,42 @@ async fn a_consumer_is_retired_beside_a_share_that_opens() {
     until("opened", || instance.runs("handler:two") == 1).await;
     assert_eq!(instance.runs("handler:one"), 0);
     instance.world.pipeline.stop().await;
+}
+
+/// As when the database answers so late that another instance has the share. The lease is a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_starts_in_a_share_that_is_not_held() {
+    let (_, instance) = Instance::first();
+    let Instance { world, cluster } = &instance;
+    let mut one = world.add("handler:one").await;
+    let share = share_of("gateway", None, 2);
+    let grant = Grant {
+        share,
+        epoch: 1,
+        is_ending: false,
+        holder: Uuid::nil(),
+    };
+    let held = watch::Sender::new(BTreeMap::new());
+    let all: Arc<dyn Cluster> = cluster.clone();
+    let open = OpenShare {
+        desk: cluster.desk_of(grant).unwrap(),
+        hold: Some(Hold::new(&all, &held.subscribe(), grant)),
+    };
+    let dispatch = &world.pipeline.dispatch;
+    // It was lost while it opened.
+    assert!(dispatch.open_share(&open).await);
+    assert_eq!(instance.runs("handler:one"), 0);
+    held.send_replace(BTreeMap::from([(share, grant)]));
+    assert!(!dispatch.complete_share(&open).await);
+    assert_eq!(instance.runs("handler:one"), 1);
+    // It was lost, and nothing has told the runner yet.
+    held.send_replace(BTreeMap::new());
+    world.append(1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(one.all_left(), []);
+    held.send_replace(BTreeMap::from([(share, grant)]));
+    assert_eq!(one.next().await, (1, 1));
+    world.pipeline.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
