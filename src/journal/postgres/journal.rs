@@ -237,7 +237,8 @@ impl Log for Postgres {
     }
 
     fn is_ready(&self) -> bool {
-        let is_durable = self.shared.has_standby.load(Ordering::SeqCst);
+        let has_standby = self.shared.has_standby.load(Ordering::SeqCst);
+        let is_durable = has_standby && self.shared.unfit().is_none();
         self.shared.is_writing.load(Ordering::SeqCst) && self.shared.is_lease_valid() && is_durable
     }
 

@@ -113,7 +113,8 @@ impl Heart {
         let values: [&(dyn ToSql + Sync); 4] = [&id, &beat, &applied, &settings];
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
         // The connection may lead to another server now, behind a proxy.
-        self.shared.verifier.verify(&session).await?;
+        let unfit = self.shared.verifier.verify(&session).await?;
+        self.shared.set_unfit(unfit);
         if self.shared.options.is_replicated {
             self.look_for_standby(&session).await?;
         }

@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) is_writing: AtomicBool,
     /// Whether a synchronous standby was connected at the last beat, or none is needed.
     pub(super) has_standby: AtomicBool,
+    /// Why the database could lose what it acknowledges, at the last beat.
+    unfit: Mutex<Option<String>>,
     /// Whether a task has ended by a panic.
     pub(super) broken: watch::Sender<bool>,
     identity: Mutex<Uuid>,
@@ -122,6 +124,7 @@ impl Shared {
             counts: Counts::default(),
             is_writing: AtomicBool::new(true),
             has_standby: AtomicBool::new(true),
+            unfit: Mutex::default(),
             broken: watch::Sender::new(false),
             identity: Mutex::new(identity),
             peers: Peers::default(),
@@ -132,6 +135,25 @@ impl Shared {
 
     pub(super) fn shares(&self) -> Share {
         self.known.shares
+    }
+
+    /// Returns why nothing may be acknowledged now.
+    pub(super) fn unfit(&self) -> Option<String> {
+        { self.unfit.lock() }
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_unfit(&self, now: Option<String>) {
+        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*unfit, &now) {
+            (None, Some(why)) => {
+                log::error!("journal: events are answered 503 until this is changed: {why}");
+            }
+            (Some(_), None) => log::info!("journal: the database is fit again"),
+            _ => {}
+        }
+        *unfit = now;
     }
 
     /// Returns the id under which this instance holds shares.

@@ -122,6 +122,9 @@ impl Writer {
             let why = "no synchronous standby is connected".to_owned();
             return Err(Unavailable::Away(why));
         }
+        if let Some(why) = self.shared.unfit() {
+            return Err(Unavailable::Away(why));
+        }
         let session = match self.link.session().await {
             Ok(session) => session,
             Err(why) => return Err(self.failed(why)),
