@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::desk::{PostgresDesk, Save};
@@ -204,7 +205,14 @@ impl Log for Postgres {
                 mpsc::error::TrySendError::Closed(_) => Unavailable::Ended,
             })?;
         drop(appends);
-        answered.await.map_err(|_| Unavailable::Ended)?
+        let longest = self.shared.options.append_timeout + ANSWERED_WITHIN;
+        match timeout(longest, answered).await {
+            Ok(answered) => answered.map_err(|_| Unavailable::Ended)?,
+            // The writer may have sent it meanwhile.
+            Err(_) => Err(Unavailable::Unknown(
+                "the database did not answer in time".to_owned(),
+            )),
+        }
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
@@ -379,6 +387,9 @@ impl Drop for Postgres {
         drop(self.end());
     }
 }
+
+/// What the writer knows when the time is over comes first.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
 
 const GIVE_BACK: &str = "SELECT give_back_1($1, $2, $3)";
 const TRIM: &str = "SELECT gone, removed FROM trim_1($1)";

@@ -12,6 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::journal::Memory;
 use crate::journal::contract::{Instances, Provider};
 
+mod answers;
 mod checks;
 mod documents;
 mod faults;
