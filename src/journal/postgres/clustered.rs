@@ -82,11 +82,7 @@ impl Cluster for Postgres {
     }
 
     async fn add_note(&self, body: &[u8]) -> Result<u64, Unavailable> {
-        let id = Postgres::add_note(self, body).await?;
-        if id.is_multiple_of(256) {
-            self.remove_old_notes().await?;
-        }
-        Ok(id)
+        Postgres::add_note(self, body).await
     }
 
     async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {

@@ -102,7 +102,7 @@ async fn begin(
 ) -> Result<Begun, PostgresError> {
     let connector = Connector::new(&options, Handle::current(), Arc::clone(&clock))?;
     let connector = Arc::new(connector);
-    let known = schema::prepare(&connector, &options).await?;
+    let known = schema::prepare(&connector, &options, times.now()).await?;
     let session = connector
         .connect(&Role::Durable)
         .await

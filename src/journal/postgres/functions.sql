@@ -370,40 +370,74 @@ CREATE FUNCTION buckets_1() RETURNS TABLE (name name, bucket bigint, length bigi
     WHERE i.inhparent = 'claim'::regclass AND c.relname ~ '^claim_[0-9]+_[0-9]+$'
 $$;
 
--- Makes the partitions of the buckets to come, and drops those whose windows have ended. Waits for no other
--- transaction longer than half a second, because appends wait for this one. Returns how many were dropped.
-CREATE FUNCTION tend_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
+-- Makes the partitions of the buckets to come. Returns how many were made. Appends wait for it, so it waits for no
+-- transaction that reads the keys, as a dump does: then it fails, and keys go to the default partition meanwhile.
+CREATE FUNCTION make_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     at_ bigint := now_1(set_to);
     span bigint;
     farthest bigint;
+    missing bigint[];
     bucket_ bigint;
     name_ text;
-    dropped int := 0;
 BEGIN
     SELECT m.claim_span, m.dedup_window INTO span, farthest FROM meta m;
     farthest := (at_ + least(farthest, 40 * span)) / span * span + 2 * span;
+    missing := ARRAY(
+        SELECT g.bucket FROM generate_series(at_ / span * span, farthest, span) AS g (bucket)
+        WHERE NOT EXISTS (SELECT FROM buckets_1() b WHERE b.bucket = g.bucket) ORDER BY g.bucket);
+    IF cardinality(missing) = 0 THEN
+        RETURN 0;
+    END IF;
     PERFORM set_config('lock_timeout', '500ms', true);
     PERFORM lock_1(1);
-    FOR bucket_ IN SELECT generate_series(at_ / span * span, farthest, span) LOOP
-        CONTINUE WHEN EXISTS (SELECT FROM buckets_1() b WHERE b.bucket = bucket_);
+    LOCK TABLE claim_default IN ACCESS EXCLUSIVE MODE NOWAIT;
+    FOREACH bucket_ IN ARRAY missing LOOP
         name_ := format('claim_%s_%s', bucket_, span);
         EXECUTE format('CREATE TABLE %I (LIKE claim)', name_);
-        EXECUTE format('WITH moved AS (DELETE FROM claim_default WHERE bucket = %s RETURNING *) '
-            'INSERT INTO %I SELECT * FROM moved', bucket_, name_);
+        IF EXISTS (SELECT FROM claim_default) THEN
+            EXECUTE format('WITH moved AS (DELETE FROM claim_default WHERE bucket = %s RETURNING *) '
+                'INSERT INTO %I SELECT * FROM moved', bucket_, name_);
+        END IF;
         EXECUTE format('ALTER TABLE claim ATTACH PARTITION %I FOR VALUES IN (%s)', name_, bucket_);
     END LOOP;
-    -- One bucket is left over, for a clock that is set back a little.
-    FOR name_ IN
-        SELECT b.name FROM buckets_1() b WHERE b.bucket + b.length <= at_ / span * span - span
-    LOOP
-        EXECUTE format('DROP TABLE %I', name_);
-        dropped := dropped + 1;
-    END LOOP;
-    DELETE FROM claim_default WHERE until <= at_ - span;
-    DELETE FROM state WHERE until <= at_ - span;
-    RETURN dropped;
+    RETURN cardinality(missing);
 END $$;
+
+-- Drops the partitions whose windows have ended. Returns how many were dropped. It waits as little as make_claims_1.
+CREATE FUNCTION drop_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    at_ bigint := now_1(set_to);
+    ended name[];
+    name_ name;
+BEGIN
+    -- One bucket is left over, for a clock that is set back a little.
+    ended := ARRAY(
+        SELECT b.name FROM meta m, buckets_1() b
+        WHERE b.bucket + b.length <= at_ / m.claim_span * m.claim_span - m.claim_span);
+    IF cardinality(ended) = 0 THEN
+        RETURN 0;
+    END IF;
+    PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM lock_1(1);
+    -- What DROP TABLE locks, but for the other partitions: VACUUM may be in one.
+    LOCK TABLE ONLY claim IN ACCESS EXCLUSIVE MODE NOWAIT;
+    LOCK TABLE claim_default IN ACCESS EXCLUSIVE MODE NOWAIT;
+    FOREACH name_ IN ARRAY ended LOOP
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE NOWAIT', name_);
+        EXECUTE format('DROP TABLE %I', name_);
+    END LOOP;
+    RETURN cardinality(ended);
+END $$;
+
+-- Removes the keys whose windows have ended, and that are in no bucket. No append waits for it. Returns how many there
+-- were.
+CREATE FUNCTION sweep_claims_1(set_to bigint) RETURNS bigint LANGUAGE sql AS $$
+    WITH ended AS (SELECT now_1(set_to) - m.claim_span AS at FROM meta m),
+        claims AS (DELETE FROM claim_default c USING ended e WHERE c.until <= e.at RETURNING 1),
+        states AS (DELETE FROM state s USING ended e WHERE s.until <= e.at RETURNING 1)
+    SELECT (SELECT count(*) FROM claims) + (SELECT count(*) FROM states)
+$$;
 
 -- Adds a note. Notes become visible in the order of their numbers.
 CREATE FUNCTION add_note_1(instance_ uuid, body_ bytea, set_to bigint) RETURNS bigint LANGUAGE plpgsql AS $$

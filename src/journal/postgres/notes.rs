@@ -22,7 +22,8 @@ pub struct Note {
 }
 
 impl Postgres {
-    /// Writes a note for the other instances. Returns its number.
+    /// Writes a note for the other instances. Returns its number. The instance that does what only one may do removes
+    /// notes that are older than a day: what an instance has not read by then, its index does not show.
     ///
     /// # Errors
     ///
@@ -35,17 +36,6 @@ impl Postgres {
             .call(ADD_NOTE, &[&instance, &body, &now])
             .await?;
         Ok(number(&rows[0], 0))
-    }
-
-    /// Removes notes that are older than a day: what an instance has not read by then, its index does not show.
-    ///
-    /// # Errors
-    ///
-    /// If that cannot be stored now.
-    pub async fn remove_old_notes(&self) -> Result<(), Unavailable> {
-        let now = self.shared.times.now();
-        let removed = self.shared.link.call(REMOVE_NOTES, &[&now]).await;
-        removed.map(drop)
     }
 
     /// Returns the notes after this number, at most `most`.
@@ -187,7 +177,6 @@ impl Postgres {
 
 const ADD_NOTE: &str = "SELECT add_note_1($1, $2, $3)";
 const NOTES: &str = "SELECT id, instance, body FROM note WHERE id > $1 ORDER BY id LIMIT $2";
-const REMOVE_NOTES: &str = "DELETE FROM note WHERE at < now_1($1) - 24 * 3600 * 1000";
 const ADD_COMMANDS: &str = "WITH added AS (INSERT INTO command (share, consumer, body) \
     SELECT c.share, $2, c.body FROM unnest($1::int[], $3::bytea[]) AS c (share, body) RETURNING id) \
     SELECT array_agg(id), pg_notify(current_schema(), 'c' || max(id)) FROM added";

@@ -1,4 +1,4 @@
-//! Creates the schema, migrates it, and checks that the database is fit for a journal.
+//! Creates the schema, and checks that the database is fit for a journal.
 
 use std::sync::Arc;
 
@@ -19,17 +19,19 @@ pub(super) struct Known {
     pub(super) shares: Share,
 }
 
-/// Checks the database, and creates or migrates the schema. Several instances may do so at the same time.
+/// Checks the database, and creates the schema. Several instances may do so at the same time. `now` is the time to use;
+/// `None` for the database's.
 pub(super) async fn prepare(
     connector: &Arc<Connector>,
     options: &PostgresOptions,
+    now: Option<i64>,
 ) -> Result<Known, PostgresError> {
     let session = connector
         .connect(&Role::Durable)
         .await
         .map_err(PostgresError::Away)?;
     check_server(connector, &session, options).await?;
-    create(&session, options).await?;
+    create(&session, options, now).await?;
     let known = known(&session, options).await;
     session.end();
     known
@@ -54,7 +56,11 @@ async fn check_server(
 }
 
 /// Creates the schema if it is not there. Afterwards it is whole: everything happens in one transaction.
-async fn create(session: &Session, options: &PostgresOptions) -> Result<(), PostgresError> {
+async fn create(
+    session: &Session,
+    options: &PostgresOptions,
+    now: Option<i64>,
+) -> Result<(), PostgresError> {
     let (schema, shares) = (&options.schema, options.shares);
     let (window, unkeyed) = (millis(options.window), millis(options.window_unkeyed));
     let span = claim_span(window.max(unkeyed));
@@ -75,10 +81,11 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
         }
         run(session, TABLES).await?;
         run(session, FUNCTIONS).await?;
+        let now = now.map_or_else(|| "NULL".to_owned(), |now| now.to_string());
         let rows = format!(
             "INSERT INTO meta (format, oldest_reader, log_id, shares, dedup_window, dedup_window_unkeyed, claim_span) \
              VALUES ({FORMAT}, {FORMAT}, '{log_id}', {shares}, {window}, {unkeyed}, {span}); \
-             INSERT INTO share (no) SELECT generate_series(0, {shares})"
+             INSERT INTO share (no) SELECT generate_series(0, {shares}); SELECT make_claims_1({now})"
         );
         run(session, &rows).await
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::leases::{LONG, holds_all};
+use super::logs::tend;
 use super::{HANG, OwnClock, Times, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock, SystemClock};
@@ -15,12 +16,12 @@ use crate::journal::postgres::connect::{Connector, Role};
 use crate::journal::postgres::{Postgres, PostgresOptions};
 use crate::journal::{Documents as _, Expected, Log as _};
 
-async fn run(journal: &Postgres, sql: &str) {
+pub(super) async fn run(journal: &Postgres, sql: &str) {
     let session = journal.shared.link.session().await.unwrap();
     session.run(sql).await.unwrap();
 }
 
-async fn asks(journal: &Postgres, sql: &'static str) -> i64 {
+pub(super) async fn asks(journal: &Postgres, sql: &'static str) -> i64 {
     let rows = journal.shared.link.read(sql, &[]).await.unwrap();
     rows[0].get(0)
 }
@@ -161,11 +162,7 @@ async fn buckets_follow_the_windows() {
     let times: Arc<dyn Clock> = clock.clone();
     let options = options(server);
     let with = |hours| options.clone().windows(hours * hour, hour / 60);
-    let tend = async |journal: &Postgres| {
-        let now = Some(clock.now().as_millisecond());
-        let tend = "SELECT tend_claims_1($1)";
-        journal.shared.link.call(tend, &[&now]).await.unwrap();
-    };
+    let tend = async |journal: &Postgres| tend(journal, clock.as_ref()).await;
     let keyed = |number, hours| entry(body("keyed"), number, hours * hour);
     // Buckets of 1, of 10 and of 1 hours.
     let journal = open_at(with(8), &times).await;

@@ -10,6 +10,7 @@ use super::{HANG, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock};
 use crate::journal::contract::{WINDOW, body, duplicate, entry, new, numbered, seqs};
+use crate::journal::postgres::Postgres;
 use crate::journal::postgres::reading::blocks;
 use crate::journal::{Appended, DedupKey, Documents as _, Entry, Events, Log as _, Position};
 
@@ -107,6 +108,23 @@ async fn a_batch_finds_its_own_duplicates() {
     assert_eq!(seqs(&journal, 0, 10).await, [1, 2, 3, 4]);
 }
 
+/// Makes and drops buckets, as the holder of the housekeeper's share does. Returns how many were dropped.
+pub(super) async fn tend(journal: &Postgres, clock: &FakeClock) -> i32 {
+    let now = Some(clock.now().as_millisecond());
+    let mut dropped = 0;
+    for work in [
+        "SELECT make_claims_1($1)",
+        "SELECT drop_claims_1($1)",
+        "SELECT sweep_claims_1($1)::int",
+    ] {
+        let rows = journal.shared.link.call(work, &[&now]).await.unwrap();
+        if work.contains("drop") {
+            dropped = rows[0].get(0);
+        }
+    }
+    dropped
+}
+
 /// Keys are in the bucket of the end of their window. A bucket is dropped as a whole, and not before.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_buckets_of_keys_are_dropped() {
@@ -119,16 +137,7 @@ async fn old_buckets_of_keys_are_dropped() {
     let hour = Duration::from_secs(3600);
     let options = options(server).windows(8 * hour, hour / 60);
     let journal = open_at(options, &times).await;
-    let tend = async || {
-        let now = Some(clock.now().as_millisecond());
-        journal
-            .shared
-            .link
-            .call("SELECT tend_claims_1($1)", &[&now])
-            .await
-            .unwrap()[0]
-            .get::<_, i32>(0)
-    };
+    let tend = async || tend(&journal, clock.as_ref()).await;
     tend().await;
     let count = async |table: &str| {
         let sql = match table {

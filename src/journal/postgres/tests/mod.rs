@@ -18,6 +18,7 @@ mod documents;
 mod faults;
 mod history;
 mod joining;
+mod keys;
 mod leases;
 mod locks;
 mod logged;
