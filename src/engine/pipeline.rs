@@ -118,6 +118,7 @@ impl Pipeline {
         };
         dispatch.runners.spawn(|stop| keeper.run(stop));
         if let Some(cluster) = &dispatch.cluster {
+            cluster.measure(dispatch.metrics.append_lock());
             let shares = Shares::new(dispatch, cluster, self.housekeeper.clone());
             dispatch.runners.spawn(|stop| shares.run(stop));
             let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));

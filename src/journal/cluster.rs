@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub(crate) use self::fake::FakeCluster;
 use super::{Desk, PutError, SavedProgress, Seq, Share, Unavailable, Version};
 use crate::Timestamp;
-use crate::telemetry::ClusterState;
+use crate::telemetry::{AppendLock, ClusterState};
 
 /// A journal that several instances share: each dispatches the shares that it holds.
 #[async_trait]
@@ -159,6 +159,9 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
 
     /// How this instance does, for the metrics.
     fn state(&self) -> ClusterState;
+
+    /// From now on tells how long appends wait for those of other instances.
+    fn measure(&self, lock: AppendLock);
 }
 
 /// A living instance, and the fingerprint of the settings that it runs.

@@ -17,7 +17,7 @@ use crate::journal::{
     Desk, Desks as _, Documents as _, Expected, Log as _, Memory, ProgressChange, PutError,
     SavedProgress, Seq, Share, Unavailable, Version,
 };
-use crate::telemetry::ClusterState;
+use crate::telemetry::{AppendLock, ClusterState};
 
 /// One instance of several that share a [`Memory`]. It holds what the test gives it.
 #[derive(Debug)]
@@ -267,6 +267,8 @@ impl Cluster for FakeCluster {
     fn state(&self) -> ClusterState {
         ClusterState::default()
     }
+
+    fn measure(&self, _: AppendLock) {}
 }
 
 /// A desk that answers as the test says.

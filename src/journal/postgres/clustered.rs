@@ -14,7 +14,7 @@ use crate::Timestamp;
 use crate::journal::{
     Cluster, Desk, Grant, PutError, SavedProgress, Seq, Share, ShareCommand, Unavailable, Version,
 };
-use crate::telemetry::ClusterState;
+use crate::telemetry::{AppendLock, ClusterState};
 
 #[async_trait]
 impl Cluster for Postgres {
@@ -127,7 +127,13 @@ impl Cluster for Postgres {
             unknown_found: counts.unknown_found,
             unknown_absent: counts.unknown_absent,
             lost: counts.lost,
+            behind: self.shared.following.behind(),
         }
+    }
+
+    fn measure(&self, lock: AppendLock) {
+        // It is told once.
+        let _ = self.shared.append_lock.set(lock);
     }
 }
 

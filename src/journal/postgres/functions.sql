@@ -12,6 +12,7 @@ $$ SELECT coalesce(set_to, floor(extract(epoch FROM clock_timestamp()) * 1000)::
 
 -- Appends blocks, unless a key is held: then it returns the keys that are held, with the events that hold them,
 -- and stores nothing. Otherwise it returns one row: held = 0, the first number, and when the bodies became durable.
+-- `waited` are the microseconds that it has waited for other appends.
 CREATE FUNCTION append_1(
     batch_ uuid,
     -- For each block: how many bodies it has.
@@ -20,9 +21,11 @@ CREATE FUNCTION append_1(
     -- it a duplicate, which body (from 0) and part it is, whether to look for it, and whether to store its key.
     keys uuid[], states uuid[], windows bigint[], mosts bigint[], nth int[], parts int[], looks bool[], writes bool[],
     set_to bigint
-) RETURNS TABLE (held int, seq bigint, part int, at bigint) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (held int, seq bigint, part int, at bigint, waited bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    called timestamptz := clock_timestamp();
+    waited_ bigint;
     at_ bigint;
     head bigint := 0;
     first_ bigint;
@@ -31,6 +34,7 @@ DECLARE
     span bigint;
 BEGIN
     PERFORM lock_1(1);
+    waited_ := extract(epoch FROM clock_timestamp() - called) * 1000000;
     at_ := now_1(set_to);
     RETURN QUERY
         WITH found AS MATERIALIZED (
@@ -42,7 +46,7 @@ BEGIN
             FROM unnest(keys, states, mosts, looks) WITH ORDINALITY AS a (key, state, most, look, i)
             WHERE a.look AND EXISTS (SELECT FROM found UNION ALL SELECT FROM stated)
         )
-        SELECT DISTINCT ON (h.i) h.i, h.seq, h.part, at_ FROM (
+        SELECT DISTINCT ON (h.i) h.i, h.seq, h.part, at_, waited_ FROM (
             SELECT a.i, f.seq, f.part FROM asked a JOIN found f ON f.key = a.key
             WHERE a.state IS NULL AND f.until - at_ <= a.most
             UNION ALL
@@ -79,7 +83,7 @@ BEGIN
         WHERE u.is_new AND u.state IS NOT NULL
         ON CONFLICT (key) DO UPDATE
         SET hash = excluded.hash, seq = excluded.seq, part = excluded.part, until = excluded.until;
-    RETURN QUERY VALUES (0, first_, 0, kept);
+    RETURN QUERY VALUES (0, first_, 0, kept, waited_);
 END $$;
 
 -- Whether an append was committed whose answer was lost; waits until it is decided.

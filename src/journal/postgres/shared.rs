@@ -1,7 +1,7 @@
 //! [`Shared`]: what the handle, the desks and the tasks of one instance have in common.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -17,6 +17,7 @@ use super::schema::Known;
 use super::verify::Verifier;
 use crate::clock::Clock;
 use crate::journal::{Seq, Share, Version};
+use crate::telemetry::AppendLock;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) grants: Grants,
     pub(super) news: Arc<News>,
     pub(super) counts: Counts,
+    /// Takes note of how long appends wait for the others, once there are metrics.
+    pub(super) append_lock: OnceLock<AppendLock>,
     /// Whether the writer has a connection.
     pub(super) is_writing: AtomicBool,
     /// Whether a synchronous standby was connected at the last beat, or none is needed.
@@ -122,6 +125,7 @@ impl Shared {
             grants: Grants::default(),
             news,
             counts: Counts::default(),
+            append_lock: OnceLock::new(),
             is_writing: AtomicBool::new(true),
             has_standby: AtomicBool::new(true),
             unfit: Mutex::default(),

@@ -224,6 +224,9 @@ impl Writer {
                 }
                 self.failed(why)
             })?;
+        if let (Some(lock), Some(row)) = (self.shared.append_lock.get(), rows.first()) {
+            lock.waited(Duration::from_micros(number(row, 4)));
+        }
         let held = |row: &tokio_postgres::Row| row.get::<_, i32>(0) as usize;
         match rows.first() {
             Some(row) if held(row) == 0 => Ok(Answer::Stored {
@@ -335,5 +338,5 @@ const MAX_IN_DOUBT: usize = 1024;
 /// More than the server can have in progress.
 pub(super) const MAX_WAITING: usize = 131_072;
 
-const APPEND: &str = "SELECT held, seq, part, at FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+const APPEND: &str = "SELECT held, seq, part, at, waited FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 const SETTLE: &str = "SELECT settle_1($1, $2)";

@@ -1,5 +1,6 @@
 //! What is asked of one instance holds for all: subscriptions, pauses, replays, and what is shown.
 
+use offhook::testing::TestRequest;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -326,6 +327,19 @@ async fn a_pause_and_a_replay_reach_all_instances() {
     let replayed = expect(a, 200, "POST", "/api/replay", body).await;
     assert_eq!(replayed["matched"], 2 * CONVERSATIONS, "{replayed}");
     subscriber.expect(4 * CONVERSATIONS).await;
+
+    for instance in &pair {
+        let metrics = TestRequest::get("/metrics").send(instance.admin).await;
+        let metrics = metrics.text();
+        let value = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+            let value = line.map(|value| value.trim().parse::<u64>().unwrap());
+            value.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
+        };
+        // Each has taken half of the messages.
+        assert!(value("offhook_append_lock_seconds_count ") >= CONVERSATIONS as u64);
+        assert_eq!(value("offhook_tail_behind "), 0);
+    }
     for instance in pair {
         instance.program.stop();
     }
