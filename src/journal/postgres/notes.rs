@@ -1,4 +1,4 @@
-//! What instances tell each other beside the log: notes of their indexes, commands of administrators, replays.
+//! What instances tell each other beside the log: notes of their indexes, commands of administrators.
 
 use std::time::Duration;
 
@@ -150,29 +150,6 @@ impl Postgres {
     pub fn watch_commands(&self) -> watch::Receiver<u64> {
         self.shared.news.commands.subscribe()
     }
-
-    /// Stores a replay, or removes it if `body` is `None`.
-    ///
-    /// # Errors
-    ///
-    /// If that cannot be stored now.
-    pub async fn put_replay(&self, id: Uuid, body: Option<&[u8]>) -> Result<(), Unavailable> {
-        let call = match body {
-            Some(body) => self.shared.link.call(PUT_REPLAY, &[&id, &body]).await,
-            None => self.shared.link.call(REMOVE_REPLAY, &[&id]).await,
-        };
-        call.map(drop)
-    }
-
-    /// Returns all replays, in the order of their ids.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be read now.
-    pub async fn replays(&self) -> Result<Vec<(Uuid, Vec<u8>)>, Unavailable> {
-        let rows = self.shared.link.read(REPLAYS, &[]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
 }
 
 const ADD_NOTE: &str = "SELECT add_note_1($1, $2, $3)";
@@ -183,10 +160,6 @@ const ADD_COMMANDS: &str = "WITH added AS (INSERT INTO command (share, consumer,
 const LEFT: &str = "SELECT EXISTS (SELECT FROM command WHERE id = ANY ($1))";
 const REMOVE_COMMAND: &str = "DELETE FROM command WHERE id = $1";
 const COMMANDS: &str = "SELECT id, consumer, body FROM command WHERE share = $1 ORDER BY id";
-const PUT_REPLAY: &str = "INSERT INTO replay (id, body) VALUES ($1, $2) \
-    ON CONFLICT (id) DO UPDATE SET body = excluded.body";
-const REMOVE_REPLAY: &str = "DELETE FROM replay WHERE id = $1";
-const REPLAYS: &str = "SELECT id, body FROM replay ORDER BY id";
 
 /// Between looks whether commands were carried out.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);

@@ -246,7 +246,7 @@ async fn others_hear_of_deletions() {
     timeout(HANG, told).await.expect("it is told");
 }
 
-/// Notes, commands and replays are there for every instance.
+/// Notes and commands are there for every instance.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_leave_each_other_messages() {
     let Some(server) = server::Server::shared() else {
@@ -285,11 +285,4 @@ async fn instances_leave_each_other_messages() {
         bodies,
         [("handler:x\0", &b"pause"[..]), ("handler:x\0", b"go on")]
     );
-
-    let id = uuid::Uuid::from_u128(7);
-    first.put_replay(id, Some(b"begun")).await.unwrap();
-    first.put_replay(id, Some(b"half")).await.unwrap();
-    assert_eq!(second.replays().await, Ok(vec![(id, b"half".to_vec())]));
-    second.put_replay(id, None).await.unwrap();
-    assert_eq!(first.replays().await, Ok(vec![]));
 }
