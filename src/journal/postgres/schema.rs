@@ -1,4 +1,4 @@
-//! Creates the schema, and checks that the database is fit for a journal.
+//! Creates the schema, adds to one of an older version, and checks that the database is fit for a journal.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ async fn create(
     run(session, &begin).await?;
     let created = async {
         if is_there(session, schema).await? {
-            return Ok(());
+            return add_functions(session).await;
         }
         // Not IF NOT EXISTS, which asks for the right to create one also where it exists.
         let found = session.read(HAS_SCHEMA, &[&schema]).await;
@@ -96,6 +96,24 @@ async fn create(
         "ROLLBACK"
     };
     run(session, end).await.and(created)
+}
+
+/// Makes the functions that the version has not made that created the schema. None is replaced: instances of that version
+/// go on with theirs.
+async fn add_functions(session: &Session) -> Result<(), PostgresError> {
+    let read = session.read(FOUND, &[&FORMAT]).await;
+    let found = read.map_err(|error| unfit(&error.to_string()))?;
+    let Some(found) = found.first().map(|row| row.get::<_, Vec<String>>(0)) else {
+        // It belongs to a newer version, which is found out next.
+        return Ok(());
+    };
+    for rest in FUNCTIONS.split(CREATE_FUNCTION).skip(1) {
+        let name = rest.split('(').next().unwrap_or_default();
+        if !found.iter().any(|one| one == name) {
+            run(session, &format!("{CREATE_FUNCTION}{rest}")).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a synchronous standby is connected.
@@ -183,5 +201,9 @@ const STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
     WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')";
 
 const HAS_SCHEMA: &str = "SELECT to_regnamespace($1) IS NOT NULL";
+/// The functions of the schema, unless a newer version has changed it.
+const FOUND: &str = "SELECT ARRAY(SELECT proname::text FROM pg_proc \
+    WHERE pronamespace = to_regnamespace(current_schema()::text)) FROM meta WHERE oldest_reader <= $1";
+const CREATE_FUNCTION: &str = "CREATE FUNCTION ";
 const TABLES: &str = include_str!("schema.sql");
 const FUNCTIONS: &str = include_str!("functions.sql");

@@ -22,6 +22,24 @@ use super::schema::{FORMAT, Known};
 use super::session::Session;
 use crate::journal::Unavailable;
 
+/// Why a database that has the log may not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It could lose what it has acknowledged.
+    Unsafe(String),
+    /// A newer version has changed the journal.
+    Newer,
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unsafe(why) => f.write_str(why),
+            Self::Newer => f.write_str(NEWER),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Verifier {
     known: Known,
@@ -52,7 +70,7 @@ impl Verifier {
             let verifier = Arc::clone(&verifier);
             Box::pin(async move {
                 match verifier.verify(&session).await? {
-                    Some(unfit) => Err(Unavailable::Away(unfit)),
+                    Some(unfit) => Err(Unavailable::Away(unfit.to_string())),
                     None => Ok(()),
                 }
             })
@@ -69,11 +87,10 @@ impl Verifier {
         self.lost.load(Ordering::SeqCst)
     }
 
-    /// Checks that the database has the log that this instance knows. Returns why it could lose what it has
-    /// acknowledged, if it could.
+    /// Checks that the database has the log that this instance knows. Returns why it may not be used all the same.
     ///
     /// A connection without an answer does not hold up the checks of others.
-    pub(super) async fn verify(&self, session: &Session) -> Result<Option<String>, Unavailable> {
+    pub(super) async fn verify(&self, session: &Session) -> Result<Option<Unfit>, Unavailable> {
         loop {
             let generation = self.generation();
             let rows = session.read(META.as_str(), &[]).await?;
@@ -86,10 +103,9 @@ impl Verifier {
                 return Err(Unavailable::Away(why.to_owned()));
             }
             if oldest > FORMAT {
-                let why = "a newer version of offhook has changed the journal; install it here too";
-                return Err(Unavailable::Away(why.to_owned()));
+                return Ok(Some(Unfit::Newer));
             }
-            let unfit = unfit(row, 5);
+            let unfit = unfit(row, 5).map(Unfit::Unsafe);
             let witnesses = self.following.witnesses();
             let Some(newest) = witnesses.last() else {
                 return Ok(unfit);
@@ -158,6 +174,8 @@ async fn common(session: &Session, witnesses: &[Witness]) -> Result<Option<Witne
         batch: row.get(1),
     }))
 }
+
+const NEWER: &str = "a newer version of offhook has changed the journal; install it here too";
 
 static META: LazyLock<String> = LazyLock::new(|| {
     format!(

@@ -1,11 +1,13 @@
 //! The log over several instances, dedup keys, and what instances tell each other.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use super::faults::until;
 use super::{HANG, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock};
@@ -244,6 +246,17 @@ async fn others_hear_of_deletions() {
         }
     };
     timeout(HANG, told).await.expect("it is told");
+
+    // Of a body that is trimmed before the others look, there is no deletion to read.
+    let trimmed = "UPDATE meta SET deletions = 9";
+    let session = first.shared.link.session().await.unwrap();
+    session.run(trimmed).await.unwrap();
+    let following = &second.shared.following;
+    until("it knows all", || {
+        following.applied_deletions.load(Ordering::SeqCst) == 9
+    })
+    .await;
+    assert!(!following.is_behind_deletions());
 }
 
 /// Notes and commands are there for every instance.
