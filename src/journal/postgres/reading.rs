@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::link::Link;
+use super::session::Session;
 use super::sql::{number, signed};
 use crate::Timestamp;
 use crate::journal::block::{Block, Format};
@@ -32,9 +33,20 @@ pub(super) async fn blocks(
     most: usize,
     shares: Share,
 ) -> Result<Vec<StoredBlock>, Unavailable> {
+    let session = link.session().await?;
+    blocks_over(&session, after, most, shares).await
+}
+
+/// The same over this connection.
+pub(super) async fn blocks_over(
+    session: &Session,
+    after: Seq,
+    most: usize,
+    shares: Share,
+) -> Result<Vec<StoredBlock>, Unavailable> {
     let most = most.min(MOST_BODIES) as i64;
     let from = signed(after).min(i64::MAX - most);
-    let rows = link
+    let rows = session
         .read(BLOCKS, &[&from, &most, &MAX_BLOCKS, &MAX_BYTES])
         .await?;
     rows.iter().map(|row| block(row, after, shares)).collect()

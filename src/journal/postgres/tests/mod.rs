@@ -27,6 +27,8 @@ mod model;
 mod proxy;
 mod server;
 mod standbys;
+#[cfg(feature = "sqlite")]
+mod verifying;
 
 use server::Server;
 
