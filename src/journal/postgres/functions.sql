@@ -355,15 +355,16 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    edge := least(edge, (SELECT max(b.last) FROM (SELECT last FROM block ORDER BY last LIMIT 64) b));
+    -- From where the log begins: before it are the index entries of what was removed, until VACUUM has been there.
+    edge := least(edge, (SELECT max(b.last) FROM (SELECT last FROM block WHERE last > gone ORDER BY last LIMIT 64) b));
     IF edge <= gone THEN
         RETURN;
     END IF;
     removed := edge - gone;
-    gone := edge;
     DELETE FROM dead WHERE seq <= edge;
     DELETE FROM deletion WHERE seq <= edge;
-    DELETE FROM block WHERE last <= edge;
+    DELETE FROM block WHERE last > gone AND last <= edge;
+    gone := edge;
     UPDATE meta SET first_seq = edge + 1;
 END $$;
 

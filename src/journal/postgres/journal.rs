@@ -395,7 +395,8 @@ const GIVE_BACK: &str = "SELECT give_back_1($1, $2, $3)";
 const TRIM: &str = "SELECT gone, removed FROM trim_1($1)";
 const BYTES: &str = "SELECT coalesce(newest.total - oldest.total + oldest.own, 0)::bigint FROM \
     (SELECT total FROM block ORDER BY last DESC LIMIT 1) newest, \
-    (SELECT total, octet_length(sums) + octet_length(bodies) AS own FROM block ORDER BY last LIMIT 1) oldest \
+    (SELECT total, octet_length(sums) + octet_length(bodies) AS own FROM block \
+    WHERE last >= (SELECT first_seq FROM meta) ORDER BY last LIMIT 1) oldest \
     UNION ALL SELECT 0 LIMIT 1";
 const SEIZE: &str = "SELECT seize_1($1, $2)";
 const INTRODUCE: &str = "SELECT introduce_1($1, $2)";
