@@ -144,6 +144,10 @@ impl Postgres {
     /// again, [`Documents::watch_documents`] tells of the newest change once more, which may be an earlier one: then
     /// this must be said again, after reading all documents.
     pub fn applied(&self, version: Version) {
+        if version > *self.shared.documents.borrow() {
+            // The database has gone back meanwhile, and it was one that is lost.
+            return;
+        }
         self.shared.applied.fetch_max(version, Ordering::SeqCst);
         self.shared.grants.look.notify_one();
     }

@@ -167,4 +167,10 @@ async fn lost_documents_are_noticed() {
     until("it is ready", || crate::journal::Log::is_ready(&journal)).await;
     let left = journal.documents("").await.unwrap();
     assert_eq!(left.len(), 1);
+    // What was lost was being applied, and is done only now.
+    journal.applied(2);
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let applied = "SELECT max(documents) FROM instance";
+    let rows = journal.shared.link.read(applied, &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, i64>(0), 0);
 }
