@@ -1,13 +1,17 @@
 //! `offhook journal`: backs up, checks and saves the files of a journal, by the folder that the settings name.
 
 use std::path::{Path, PathBuf};
+#[cfg(feature = "postgres")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::journal::{self, FilesError, Finding};
+use offhook::journal::{self, FilesError, Finding, Verified};
 use offhook::settings::JournalSettings;
+#[cfg(feature = "postgres")]
+use offhook::settings::PostgresSettings;
 use serde_json::{Value, json};
 
 use super::output::{self, Failure, Outcome, Verdict, counted};
@@ -15,7 +19,8 @@ use super::settings_file::SettingsFile;
 
 /// Back up the journal, check it, or save what can be read of a damaged one
 ///
-/// The journal is the folder `journal.path` of the settings.
+/// The journal is the folder `journal.path` of the settings. With the engine `postgres` it is in the database,
+/// which has its own backups: verify reads it there.
 #[derive(Args)]
 #[command(after_help = EXAMPLES, arg_required_else_help = true)]
 pub(super) struct Journal {
@@ -28,7 +33,7 @@ enum Action {
     /// Copy the journal into a new folder, also while the server runs
     #[command(allow_missing_positional = true)]
     Backup(Copied),
-    /// Read everything and list what is damaged, also while the server runs
+    /// Read everything and list what is damaged, also while the server runs; of a database, too
     Verify(Checked),
     /// Save what can be read of a damaged journal into a new folder; stop the server first
     #[command(allow_missing_positional = true)]
@@ -74,10 +79,15 @@ impl Journal {
                 copied.common.back_up(&folder, &copied.dest)
             }
             Action::Verify(checked) => {
-                let folder = checked
-                    .common
-                    .folder(checked.folder, "nothing is checked")?;
-                checked.common.verify(&folder)
+                let Checked { folder, common } = checked;
+                #[cfg(feature = "postgres")]
+                if folder.is_none()
+                    && let Some(settings) = common.database()?
+                {
+                    return common.verify_database(&settings);
+                }
+                let folder = common.folder(folder, "nothing is checked")?;
+                common.verify(&folder)
             }
             Action::Salvage(copied) => {
                 let folder = copied.common.folder(copied.from, "nothing is saved")?;
@@ -110,6 +120,48 @@ impl Common {
     fn verify(&self, folder: &Path) -> Outcome {
         let (found, took) = timed(|| journal::verify(folder));
         let found = found.map_err(failure)?;
+        let place = folder.display().to_string();
+        let advice = "restore a backup, or save what can be read: offhook journal salvage DEST";
+        self.show(&found, took, ("folder", &place), advice)
+    }
+
+    /// The database of the settings, if the journal is in one.
+    #[cfg(feature = "postgres")]
+    fn database(&self) -> Result<Option<Box<PostgresSettings>>, Failure> {
+        let Some(known) = self.file.known()? else {
+            return Ok(None);
+        };
+        let JournalSettings::Postgres(_) = &known.settings.journal else {
+            return Ok(None);
+        };
+        known.check("journal", "nothing is checked")?;
+        match known.settings.journal {
+            JournalSettings::Postgres(settings) => Ok(Some(settings)),
+            _ => Ok(None),
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn verify_database(&self, settings: &PostgresSettings) -> Outcome {
+        let options = settings.options().map_err(Failure::failed)?;
+        let (found, took) = timed(|| {
+            let verified = journal::Postgres::verify(&options, Arc::new(SystemClock));
+            actix_rt::System::new().block_on(verified)
+        });
+        let found = found.map_err(Failure::failed)?;
+        let place = format!("the schema {} of the database", settings.schema);
+        let advice = "restore a backup of the database";
+        self.show(&found, took, ("database", &place), advice)
+    }
+
+    /// Shows what was found in a place, and what to do where that is damage.
+    fn show(
+        &self,
+        found: &Verified,
+        took: Duration,
+        (kind, place): (&str, &str),
+        advice: &str,
+    ) -> Outcome {
         let text = || {
             let mut lines: Vec<String> = found.damaged.iter().map(|one| one.text.clone()).collect();
             if found.unlisted > 0 {
@@ -121,14 +173,14 @@ impl Common {
                 .map(|(first, last)| numbers(*first, *last));
             lines.extend(lost.map(|lost| format!("{lost}: lost before, and noted")));
             let events = counted_events(found.events, found.bytes);
-            let read = format!("{events} read from {} in {took:.1?}", folder.display());
+            let read = format!("{events} read from {place} in {took:.1?}");
             lines.push(if found.is_whole() {
                 let since = if found.lost.is_empty() { "" } else { " since" };
                 let nothing = output::good(&format!("nothing is damaged{since}"));
                 format!("{read}; {nothing}")
             } else {
                 format!(
-                    "{read}; {}: restore a backup, or save what can be read: offhook journal salvage DEST",
+                    "{read}; {}: {advice}",
                     output::bad("the journal is damaged")
                 )
             });
@@ -143,7 +195,7 @@ impl Common {
             })
         };
         let facts = json!({
-            "folder": folder.display().to_string(),
+            kind: place,
             "events": found.events,
             "newest": found.newest,
             "bytes": found.bytes,

@@ -31,9 +31,9 @@ pub(super) struct VerifyDurability {
     #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
     engine: Engine,
 
-    /// How many instances share the database; with --engine postgres
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
-    instances: u8,
+    /// How many instances share the database, 3 by default; with --engine postgres
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    instances: Option<u8>,
 
     /// The folder of PostgreSQL's programs, in place of those that are installed; with --engine postgres
     #[arg(long, value_name = "FOLDER")]
@@ -71,6 +71,13 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 impl VerifyDurability {
     pub(super) fn run(self) -> Outcome {
+        if self.engine == Engine::Sqlite
+            && (self.instances.is_some() || self.postgres_programs.is_some())
+        {
+            return Err(Failure::usage(
+                "--instances and --postgres-programs are for --engine postgres",
+            ));
+        }
         let figures = actix_rt::System::new().block_on(async {
             let refused = |error| Failure::failed(format!("listening to signals: {error}"));
             let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
@@ -117,7 +124,7 @@ impl VerifyDurability {
                 let plan = ClusterPlan {
                     program,
                     postgres: self.postgres_programs.clone(),
-                    instances: self.instances.into(),
+                    instances: self.instances.unwrap_or(3).into(),
                     kills,
                     load,
                     seed,

@@ -234,14 +234,10 @@ impl ConsumerControls {
     /// When this cannot be made durable now. It still takes effect, but is lost if the process ends
     /// before it is saved.
     pub(crate) async fn pause(&self, paused: bool) -> Option<Result<(), Unavailable>> {
-        let here = self.pause_here(paused).await;
-        let Some(elsewhere) = &self.elsewhere else {
-            return here;
-        };
-        let others = elsewhere
-            .pause(&self.name, &self.own_shares(), paused)
-            .await;
-        Some(here.unwrap_or(Ok(())).and(others))
+        match &self.elsewhere {
+            Some(elsewhere) => Some(elsewhere.pause(&self.name, paused).await),
+            None => self.pause_here(paused).await,
+        }
     }
 
     /// The same in the shares where it runs here.
@@ -263,39 +259,38 @@ impl ConsumerControls {
         request: &ReplayRequest,
         events: Vec<Position>,
     ) -> Option<Result<(), Unavailable>> {
-        let replayed = async {
-            let mut done: Option<Result<(), Unavailable>> = None;
-            for (share, events) in self.by_share(journal, events).await? {
-                let mut own = self.runners.iter();
-                let own = own.find(|(own, _)| *own == share);
-                let saved = match (own, &self.elsewhere) {
-                    (Some((_, commands)), _) => ask(commands, replay(id, request, events)).await,
-                    (None, Some(elsewhere)) => Some(
-                        elsewhere
-                            .replay(&self.name, share, (id, request), &events)
-                            .await,
-                    ),
-                    (None, None) => None,
-                };
-                // Also after one that failed: it has its events.
-                done = match (done, saved) {
-                    (Some(done), Some(saved)) => Some(done.and(saved)),
-                    (done, saved) => done.or(saved),
-                };
-            }
-            done.transpose()
+        let by_share = match self.by_share(journal, events).await {
+            Ok(by_share) => by_share,
+            Err(error) => return Some(Err(error)),
         };
-        replayed.await.transpose()
+        if let Some(elsewhere) = &self.elsewhere {
+            let asked = (id, request);
+            return Some(elsewhere.replay(&self.name, asked, by_share).await);
+        }
+        let mut done: Option<Result<(), Unavailable>> = None;
+        for (share, events) in by_share {
+            let mut own = self.runners.iter();
+            let Some((_, commands)) = own.find(|(own, _)| *own == share) else {
+                continue;
+            };
+            let saved = ask(commands, replay(id, request, events)).await;
+            // Also after one that failed: it has its events.
+            done = match (done, saved) {
+                (Some(done), Some(saved)) => Some(done.and(saved)),
+                (done, saved) => done.or(saved),
+            };
+        }
+        done
     }
 
-    /// Replays events of the only share of these controls.
+    /// Replays events of the only share of these controls. `None` when its runner has ended, or waits to start again.
     pub(super) async fn replay_here(
         &self,
         id: Uuid,
         request: &ReplayRequest,
         events: Vec<Position>,
     ) -> Option<Result<(), Unavailable>> {
-        let (_, commands) = self.runners.first()?;
+        let (_, commands) = self.runners.first().filter(|_| self.is_up())?;
         ask(commands, replay(id, request, events)).await
     }
 
@@ -327,35 +322,31 @@ impl ConsumerControls {
     ///
     /// As [`ConsumerControls::pause`].
     pub(crate) async fn cancel_replay(&self, id: Uuid) -> Option<Result<(), Unavailable>> {
-        let here = self.cancel_here(id).await;
         let Some(elsewhere) = &self.elsewhere else {
-            return here;
+            let asked = self.ask_all(|answer| Command::CancelReplay(id, answer));
+            let saving = asked.await.into_iter().flatten();
+            let saved = join_all(saving.map(saved_by)).await;
+            return saved.into_iter().reduce(Result::and);
         };
-        let saved = self.saved_elsewhere().await;
-        let runs = |saved: &SavedProgress| {
-            let replay = saved.replay(id);
-            replay.is_some_and(Replay::is_running)
-        };
-        if !saved.iter().any(|(_, saved)| runs(saved)) {
-            return here;
+        match elsewhere.has_replay(&self.name, id).await {
+            Ok(true) => Some(elsewhere.cancel_replay(&self.name, id).await),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
         }
-        let others = elsewhere
-            .cancel_replay(&self.name, &self.own_shares(), id)
-            .await;
-        Some(here.unwrap_or(Ok(())).and(others))
     }
 
-    /// The same in the shares where it runs here.
+    /// The same in the only share of these controls; nothing to do when there is no such replay. `None` when its runner
+    /// has ended, or waits to start again.
     pub(super) async fn cancel_here(&self, id: Uuid) -> Option<Result<(), Unavailable>> {
-        let asked = self
-            .ask_all(|answer| Command::CancelReplay(id, answer))
-            .await;
-        let saved = join_all(asked.into_iter().flatten()).await.into_iter();
-        let saved = saved.map(|saved| saved.unwrap_or(Err(Unavailable::Ended)));
-        saved.reduce(Result::and)
+        let (_, commands) = self.runners.first().filter(|_| self.is_up())?;
+        let asked = ask(commands, |answer| Command::CancelReplay(id, answer)).await?;
+        match asked {
+            Some(saving) => Some(saved_by(saving).await),
+            None => Some(Ok(())),
+        }
     }
 
-    /// The events of each runner. A runner settles events of other shares without reading them, so it is
+    /// The events of each share. A runner settles events of other shares without reading them, so it is
     /// asked only for its own.
     async fn by_share(
         &self,
@@ -367,8 +358,10 @@ impl ConsumerControls {
             by_share.insert(*share, events);
             return Ok(by_share);
         }
-        // Each is asked, also those without an event.
-        by_share.extend(self.runners.iter().map(|(share, _)| (*share, Vec::new())));
+        if self.elsewhere.is_none() {
+            // Each is asked, also those without an event.
+            by_share.extend(self.runners.iter().map(|(share, _)| (*share, Vec::new())));
+        }
         for event in events {
             // Otherwise retention has removed it.
             let Some(record) = find(journal, event.seq()).await? else {
@@ -426,6 +419,10 @@ fn replay(
         events,
         answer,
     }
+}
+
+async fn saved_by(saving: Saving) -> Result<(), Unavailable> {
+    saving.await.unwrap_or(Err(Unavailable::Ended))
 }
 
 /// Asks one runner; `None` when it has ended.

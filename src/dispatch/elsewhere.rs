@@ -1,17 +1,20 @@
 //! [`Elsewhere`]: the shares of a consumer that other instances dispatch. What they have saved can be read, and
-//! commands can be left for them.
+//! commands can be left for the holders of all shares.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::progress::{Positions, Progress};
-use super::replay::ReplayRequest;
+use super::replay::{Replay, ReplayRequest};
 use super::saved::Saved;
 use super::status::{ConsumerStatus, EventStates};
 use crate::clock::Clock;
-use crate::journal::{Cluster, Part, Position, Seq, Share, Tail, Unavailable};
+use crate::journal::{Cluster, Part, Position, Seq, Share, ShareCommand, Tail, Unavailable};
 
 /// What is known of the shares that this instance does not hold.
 #[derive(Debug, Clone)]
@@ -106,15 +109,20 @@ impl Elsewhere {
         Progress::lag_of_all(&shares, self.tail.head())
     }
 
-    /// Leaves a command for the holders of the other shares; returns when they have carried it out.
-    pub(super) async fn pause(
-        &self,
-        consumer: &str,
-        own: &[Share],
-        paused: bool,
-    ) -> Result<(), Unavailable> {
-        let left = self.order(consumer, own, &Order::Pause(paused)).await?;
-        self.cluster.carried_out(&left).await
+    /// Has the holders of all shares pause a consumer; returns when they have done so. One that goes on does so in any
+    /// case when this returns, and soon.
+    pub(super) async fn pause(&self, consumer: &str, paused: bool) -> Result<(), Unavailable> {
+        let left = self.order(consumer, &Order::Pause(paused)).await?;
+        if paused {
+            return self.cluster.carried_out(&left).await;
+        }
+        self.soon_carried_out(&left).await;
+        Ok(())
+    }
+
+    /// Waits a little, so that what is looked at next shows it. Holders that are away carry it out later.
+    async fn soon_carried_out(&self, commands: &[u64]) {
+        let _ = timeout(SOON, self.cluster.carried_out(commands)).await;
     }
 
     /// Tells the holders of all shares, also of those of this instance, that these bodies were deleted: a share may
@@ -125,52 +133,75 @@ impl Elsewhere {
     /// When that cannot be known now. It still takes effect, later.
     pub(crate) async fn deleted(&self, bodies: &[Seq]) -> Result<(), Unavailable> {
         let order = Order::Deleted(bodies.to_vec());
-        let left = self.order(EVERY_CONSUMER, &[], &order).await?;
+        let left = self.order(EVERY_CONSUMER, &order).await?;
         self.cluster.carried_out(&left).await
     }
 
-    /// Leaves a replay for the holder of a share, all of it in one command: it is durable as a whole when this
+    /// Leaves a replay for the holders of shares, the events of a share in one command: it is durable as a whole when this
     /// returns, and may be carried out twice.
     pub(super) async fn replay(
         &self,
         consumer: &str,
-        share: Share,
         (id, request): (Uuid, &ReplayRequest),
-        events: &[Position],
+        by_share: BTreeMap<Share, Vec<Position>>,
     ) -> Result<(), Unavailable> {
-        let order = Order::Replay {
-            id,
-            request: request.clone(),
-            events: Differences::of(events),
-        };
-        let body = serde_json::to_vec(&order).expect("numbers and text");
-        let left = self.cluster.command(consumer, &[(share, body)]).await;
-        left.map(drop)
+        let commands = by_share.into_iter().map(|(share, events)| {
+            let order = Order::Replay {
+                id,
+                request: request.clone(),
+                events: Differences::of(&events),
+            };
+            let body = serde_json::to_vec(&order).expect("numbers and text");
+            (share, body)
+        });
+        let commands: Vec<_> = commands.collect();
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let left = self.cluster.command(consumer, &commands).await?;
+        self.soon_carried_out(&left).await;
+        Ok(())
     }
 
-    pub(super) async fn cancel_replay(
-        &self,
-        consumer: &str,
-        own: &[Share],
-        id: Uuid,
-    ) -> Result<(), Unavailable> {
-        let left = self.order(consumer, own, &Order::CancelReplay(id)).await?;
+    /// Whether a replay runs in a share, or is still to begin there.
+    pub(super) async fn has_replay(&self, consumer: &str, id: Uuid) -> Result<bool, Unavailable> {
+        // First what is still to begin: what begins meanwhile is saved then.
+        for share in 0..self.shares {
+            let left = self.cluster.commands(share).await?;
+            if left.iter().any(|command| replays(command, consumer, id)) {
+                return Ok(true);
+            }
+        }
+        let saved = self.cluster.saved(consumer).await?;
+        let mut saved = saved.values().filter_map(Saved::decode);
+        Ok(saved.any(|saved| saved.replay(id).is_some_and(Replay::is_running)))
+    }
+
+    /// Cancels a replay in all shares; returns when that is carried out.
+    pub(super) async fn cancel_replay(&self, consumer: &str, id: Uuid) -> Result<(), Unavailable> {
+        let left = self.order(consumer, &Order::CancelReplay(id)).await?;
         self.cluster.carried_out(&left).await
     }
 
-    async fn order(
-        &self,
-        consumer: &str,
-        own: &[Share],
-        order: &Order,
-    ) -> Result<Vec<u64>, Unavailable> {
+    /// Leaves a command for the holders of all shares, also for this instance: in each share commands are carried out in
+    /// their order, and one whose share goes to another instance meanwhile is carried out there.
+    async fn order(&self, consumer: &str, order: &Order) -> Result<Vec<u64>, Unavailable> {
         let body = serde_json::to_vec(order).expect("numbers and text");
-        let others = (0..self.shares).filter(|share| !own.contains(share));
-        let commands: Vec<_> = others.map(|share| (share, body.clone())).collect();
-        match commands.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.cluster.command(consumer, &commands).await,
-        }
+        let commands: Vec<_> = (0..self.shares)
+            .map(|share| (share, body.clone()))
+            .collect();
+        self.cluster.command(consumer, &commands).await
+    }
+}
+
+/// Whether the command is to begin this replay.
+fn replays(command: &ShareCommand, consumer: &str, wanted: Uuid) -> bool {
+    if command.consumer != consumer {
+        return false;
+    }
+    match serde_json::from_slice(&command.body) {
+        Ok(Order::Replay { id, .. }) => id == wanted,
+        _ => false,
     }
 }
 
@@ -190,6 +221,9 @@ fn replaying(saved: &Saved) -> Positions {
         .flat_map(|replay| replay.pending.iter());
     saved.replaying.iter().chain(pending).collect()
 }
+
+/// How long an answer waits for what is certain to happen.
+const SOON: Duration = Duration::from_secs(1);
 
 /// In place of a consumer's name: a command for all that run in the share.
 pub(super) const EVERY_CONSUMER: &str = "";
@@ -216,7 +250,9 @@ mod tests {
         let mut events: Vec<Position> = events.collect();
         events.reverse();
         let asked = (Uuid::nil(), &ReplayRequest::default());
-        let left = elsewhere.replay("handler:one", 0, asked, &events).await;
+        let by_share = BTreeMap::from([(0, events.clone())]);
+        // Nobody carries it out.
+        let left = elsewhere.replay("handler:one", asked, by_share).await;
         assert_eq!(left, Ok(()));
         let left = cluster.left();
         assert_eq!(left.len(), 1);

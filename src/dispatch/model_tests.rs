@@ -245,7 +245,7 @@ async fn context(
     clock: Arc<FakeClock>,
 ) -> RunnerContext {
     RunnerContext {
-        cluster: None,
+        hold: None,
         journal: Arc::clone(journal),
         desk: journal.desk(0).await.unwrap(),
         decoder: Arc::clone(decoder),

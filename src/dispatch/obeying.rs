@@ -38,8 +38,7 @@ impl ConsumerControls {
                 request,
                 events,
             } => self.replay_here(id, &request, events.events()).await,
-            // One that does not run any more needs nothing.
-            Order::CancelReplay(id) => Some(self.cancel_here(id).await.unwrap_or(Ok(()))),
+            Order::CancelReplay(id) => self.cancel_here(id).await,
             // It is for all consumers.
             Order::Deleted(_) => Some(Ok(())),
         };

@@ -1,4 +1,4 @@
-//! Carries out the commands that other instances have left for the shares of this one.
+//! Carries out the commands that instances have left for the shares of this one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,16 +22,15 @@ pub(super) async fn run(
     while !*stop.borrow() {
         newest.borrow_and_update();
         let shares: Vec<Share> = dispatch.open.lock().await.keys().copied().collect();
-        let mut is_left = false;
-        for share in shares {
-            is_left |= match carry_out(&dispatch, cluster.as_ref(), share).await {
-                Ok(is_left) => is_left,
-                Err(error) => {
-                    log::debug!("share {share}: commands wait: {error}");
-                    true
-                }
-            };
-        }
+        // At the same time: each waits until its effect is saved.
+        let carried = shares.iter().map(async |share| {
+            let carried = carry_out(&dispatch, cluster.as_ref(), *share).await;
+            carried.unwrap_or_else(|error| {
+                log::debug!("share {share}: commands wait: {error}");
+                true
+            })
+        });
+        let is_left = join_all(carried).await.contains(&true);
         let again = async {
             match is_left {
                 true => dispatch.clock.sleep(PAUSE).await,

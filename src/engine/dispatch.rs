@@ -17,7 +17,7 @@ use crate::dispatch::{
     RunnerContext, Runners, Saved,
 };
 use crate::index::Notes;
-use crate::journal::{Cluster, Desk, Journal, SavedProgress, Share, Unavailable};
+use crate::journal::{Cluster, Desk, Hold, Journal, SavedProgress, Seq, Share, Unavailable};
 use crate::telemetry::PipelineMetrics;
 
 /// The consumers of a journal, and the shares that are open.
@@ -32,13 +32,29 @@ pub(super) struct Dispatch {
     pub(super) large: Arc<LargeBodies>,
     pub(super) metrics: PipelineMetrics,
     pub(super) clock: Arc<dyn Clock>,
-    /// The desks of the open shares. Held while a consumer or a share is added or removed, so that changes happen
+    /// The open shares. Held while a consumer or a share is added or removed, so that changes happen
     /// one after the other.
-    pub(super) open: tokio::sync::Mutex<BTreeMap<Share, Arc<dyn Desk>>>,
+    pub(super) open: tokio::sync::Mutex<BTreeMap<Share, OpenShare>>,
     /// The consumers that are to run.
-    pub(super) wanted: Mutex<BTreeMap<String, Arc<Consumer>>>,
+    pub(super) wanted: Mutex<BTreeMap<String, WantedConsumer>>,
     /// Told when a share was opened.
     pub(super) opened: Notify,
+}
+
+/// A share that this instance dispatches.
+#[derive(Debug, Clone)]
+pub(super) struct OpenShare {
+    pub(super) desk: Arc<dyn Desk>,
+    /// For how long; `None` on a single machine.
+    pub(super) hold: Option<Hold>,
+}
+
+/// A consumer that is to run.
+#[derive(Debug, Clone)]
+pub(super) struct WantedConsumer {
+    consumer: Arc<Consumer>,
+    /// Where it starts if the journal that several instances share does not know it any more.
+    start: Seq,
 }
 
 /// The runners of a consumer that can be started.
@@ -88,40 +104,65 @@ impl Dispatch {
     }
 
     /// Opens a share: starts all consumers in it. Returns whether one of them cannot start yet.
-    pub(super) async fn open_share(&self, desk: &Arc<dyn Desk>) -> bool {
+    pub(super) async fn open_share(&self, share: &OpenShare) -> bool {
         let mut open = self.open.lock().await;
-        open.insert(desk.share(), Arc::clone(desk));
-        let is_left = self.start_left(desk).await;
+        open.insert(share.desk.share(), share.clone());
+        let is_left = self.start_left(share).await;
         self.opened.notify_one();
         is_left
     }
 
     /// Starts the consumers that could not start when the share was opened. Returns whether one is left; none is
     /// when the share was closed.
-    pub(super) async fn complete_share(&self, desk: &Arc<dyn Desk>) -> bool {
+    pub(super) async fn complete_share(&self, share: &OpenShare) -> bool {
         let open = self.open.lock().await;
-        let now = open.get(&desk.share());
-        let is_open = now.is_some_and(|now| Arc::ptr_eq(now, desk));
-        is_open && self.start_left(desk).await
+        let now = open.get(&share.desk.share());
+        if !now.is_some_and(|now| Arc::ptr_eq(&now.desk, &share.desk)) {
+            return false;
+        }
+        for WantedConsumer { consumer, start } in self.left(share.desk.share()) {
+            if let Err(error) = self.introduce_again(consumer.name(), start).await {
+                log::debug!("{}: it cannot be added again now: {error}", consumer.name());
+            }
+        }
+        self.start_left(share).await
     }
 
-    /// Starts the consumers that do not run in an open share. One whose progress cannot be read does not hold up the
-    /// others. Returns whether one is left.
-    async fn start_left(&self, desk: &Arc<dyn Desk>) -> bool {
-        let share = desk.share();
+    /// Adds a consumer again where the journal does not know it any more: a database that has gone back behind its start
+    /// has lost it. It starts no later than at the first event that came since.
+    async fn introduce_again(&self, name: &str, start: Seq) -> Result<(), Unavailable> {
+        let left = self.journal.tail().reset_since(0).unwrap_or(start);
+        let head = Saved::starting_after(left.min(start)).head.encode();
+        self.journal.introduce(name, &head).await
+    }
+
+    /// The consumers that do not run in a share.
+    fn left(&self, share: Share) -> Vec<WantedConsumer> {
         let running = self.runners.living().controls();
         let runs = |name: &str| {
             let mut running = running.iter();
             running.any(|one| one.is_in(share) && one.name() == name && !one.has_ended())
         };
-        let wanted: Vec<Arc<Consumer>> = self.wanted().values().cloned().collect();
-        let left = wanted.iter().filter(|one| !runs(one.name()));
-        let left: Vec<&Arc<Consumer>> = left.collect();
-        let made = join_all(left.iter().map(|consumer| self.make(consumer, desk))).await;
-        let started = left.into_iter().zip(made).filter_map(|(consumer, made)| {
+        let wanted = self.wanted();
+        let left = wanted.values().filter(|one| !runs(one.consumer.name()));
+        left.cloned().collect()
+    }
+
+    /// Starts the consumers that do not run in an open share. One whose progress cannot be read does not hold up the
+    /// others. Returns whether one is left.
+    async fn start_left(&self, open: &OpenShare) -> bool {
+        let share = open.desk.share();
+        let left = self.left(share);
+        let made = join_all(left.iter().map(|one| self.make(&one.consumer, open))).await;
+        // The database may have answered so late that another instance has the share.
+        let now = self.clock.monotonic();
+        if open.hold.as_ref().is_some_and(|hold| hold.is_over(now)) {
+            return !left.is_empty();
+        }
+        let started = left.iter().zip(made).filter_map(|(one, made)| {
             let made = made.map_err(Error::journal);
             let started = made.and_then(|made| self.start(vec![made]));
-            Some((consumer.name(), started.err()?))
+            Some((one.consumer.name(), started.err()?))
         });
         let failed: Vec<_> = started.collect();
         let is_left = !failed.is_empty() && !self.runners.have_stopped();
@@ -177,8 +218,8 @@ impl Dispatch {
         if let Some(cluster) = &self.cluster {
             return Ok(cluster.saved(consumer).await?.into_values().collect());
         }
-        let desks: Vec<_> = self.open.lock().await.values().cloned().collect();
-        let saved = try_join_all(desks.iter().map(|desk| desk.saved(consumer))).await?;
+        let open: Vec<_> = self.open.lock().await.values().cloned().collect();
+        let saved = try_join_all(open.iter().map(|one| one.desk.saved(consumer))).await?;
         Ok(saved.into_iter().flatten().collect())
     }
 
@@ -187,20 +228,22 @@ impl Dispatch {
         self.wanted().contains_key(name)
     }
 
-    /// Has a consumer that is new start from now in all shares. One that is known goes on where it was.
-    pub(super) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
+    /// Has a consumer that is new start from now in all shares. One that is known goes on where it was. Returns the
+    /// newest event.
+    pub(super) async fn introduce(&self, name: &str) -> Result<Seq, Unavailable> {
         // What another instance has answered before is not for it, also where the tail does not have it yet.
         let head = match &self.cluster {
             Some(cluster) => cluster.head().await?,
             None => self.journal.tail().head(),
         };
         let now = Saved::starting_after(head);
-        self.journal.introduce(name, &now.head.encode()).await
+        self.journal.introduce(name, &now.head.encode()).await?;
+        Ok(head)
     }
 
     async fn begin(
         &self,
-        open: &BTreeMap<Share, Arc<dyn Desk>>,
+        open: &BTreeMap<Share, OpenShare>,
         consumer: Consumer,
     ) -> Result<(), Error> {
         let (name, consumer) = (consumer.name().to_owned(), Arc::new(consumer));
@@ -208,11 +251,12 @@ impl Dispatch {
             let why = format!("{name} runs already, or everything is being stopped");
             return Err(Error::journal(why));
         }
+        let mut start = 0;
         if self.cluster.is_some() {
             // So it starts at the same event in shares that another instance holds.
-            self.introduce(&name).await.map_err(Error::journal)?;
+            start = self.introduce(&name).await.map_err(Error::journal)?;
         }
-        let made = open.values().map(|desk| self.make(&consumer, desk));
+        let made = open.values().map(|share| self.make(&consumer, share));
         let made = try_join_all(made).await.map_err(Error::journal)?;
         if let Err(error) = self.start(made) {
             // In some shares only it would hold up the next try.
@@ -220,7 +264,8 @@ impl Dispatch {
             return Err(error);
         }
         self.metrics.started(&name);
-        self.wanted().insert(name, consumer);
+        self.wanted()
+            .insert(name, WantedConsumer { consumer, start });
         Ok(())
     }
 
@@ -234,12 +279,12 @@ impl Dispatch {
     fn make(
         &self,
         consumer: &Arc<Consumer>,
-        desk: &Arc<dyn Desk>,
+        share: &OpenShare,
     ) -> impl Future<Output = Result<(Runner, ConsumerControls), Unavailable>> + Send + use<> {
         let context = RunnerContext {
             journal: Arc::clone(&self.journal),
-            desk: Arc::clone(desk),
-            cluster: self.cluster.clone(),
+            desk: Arc::clone(&share.desk),
+            hold: share.hold.clone(),
             decoder: Arc::clone(&self.decoder),
             large: Arc::clone(&self.large),
             clock: Arc::clone(&self.clock),
@@ -260,7 +305,7 @@ impl Dispatch {
         Ok(())
     }
 
-    fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Consumer>>> {
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, WantedConsumer>> {
         // No panic can leave the map half-changed.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,6 +17,8 @@ pub(crate) struct JournalEngine {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) windows: Windows,
     pub(crate) notes: Arc<dyn Notes>,
+    /// Several instances share the journal, in a database that may fail over.
+    pub(crate) is_shared: bool,
 }
 
 impl Engine for JournalEngine {
@@ -56,6 +58,10 @@ impl Engine for JournalEngine {
 
     fn compares_contents(&self) -> bool {
         true
+    }
+
+    fn retry_after(&self) -> u64 {
+        if self.is_shared { 2 } else { 1 }
     }
 
     fn not_ready(&self) -> Option<&'static str> {

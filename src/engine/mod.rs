@@ -48,6 +48,11 @@ pub(crate) trait Engine: Debug + Send + Sync + 'static {
         false
     }
 
+    /// After how many seconds a sender should come again whose event is [unavailable](NotAccepted::Unavailable).
+    fn retry_after(&self) -> u64 {
+        1
+    }
+
     /// Why new events cannot be taken now.
     fn not_ready(&self) -> Option<&'static str> {
         None

@@ -12,15 +12,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::commands;
-use super::dispatch::Dispatch;
+use super::dispatch::{Dispatch, OpenShare};
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
 use super::shares::Shares;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners};
+use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners, Saved};
 use crate::index::{Notes, Search};
-use crate::journal::{Cluster, Journal, SavedProgress, Seq, Unavailable};
+use crate::journal::{Cluster, Journal, PutError, SavedProgress, Seq, Unavailable, Version};
 use crate::telemetry::{ConsumerState, Metrics};
 use crate::{Error, Timestamp};
 
@@ -60,14 +60,18 @@ impl Pipeline {
             let (journal, decoder) = (Arc::clone(&journal), Arc::clone(&decoder));
             runners.spawn(|stop| follower(journal, decoder, stop));
         }
-        let mut desks = BTreeMap::new();
+        let mut open = BTreeMap::new();
         if opened.cluster.is_none() {
             // One machine dispatches everything.
             let all = Arc::clone(&journal);
             let opened =
                 async move { try_join_all((0..all.shares()).map(|share| all.desk(share))).await };
             let opened = wait_for(&runners, opened)?.map_err(Error::journal)?;
-            desks.extend(opened.into_iter().map(|desk| (desk.share(), desk)));
+            let opened = opened.into_iter().map(|desk| {
+                let share = desk.share();
+                (share, OpenShare { desk, hold: None })
+            });
+            open.extend(opened);
         }
         let dispatch = Arc::new(Dispatch {
             journal,
@@ -78,7 +82,7 @@ impl Pipeline {
             large: Arc::new(large),
             metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
-            open: tokio::sync::Mutex::new(desks),
+            open: tokio::sync::Mutex::new(open),
             wanted: Mutex::default(),
             opened: Notify::new(),
         });
@@ -114,6 +118,7 @@ impl Pipeline {
         };
         dispatch.runners.spawn(|stop| keeper.run(stop));
         if let Some(cluster) = &dispatch.cluster {
+            cluster.measure(dispatch.metrics.append_lock());
             let shares = Shares::new(dispatch, cluster, self.housekeeper.clone());
             dispatch.runners.spawn(|stop| shares.run(stop));
             let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));
@@ -149,7 +154,30 @@ impl Pipeline {
     ///
     /// When the journal cannot store that now.
     pub(crate) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
-        self.dispatch.introduce(name).await
+        self.dispatch.introduce(name).await.map(drop)
+    }
+
+    /// Adds a document to a journal that several instances share. Its consumer is a new one, and starts from now.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Conflict`] when there is such a document, and on a single machine.
+    pub(crate) async fn add_document(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        consumer: &str,
+    ) -> Result<Version, PutError> {
+        let cluster = self.cluster().ok_or(PutError::Conflict)?;
+        let now = Saved::starting_after(cluster.head().await?);
+        let head = now.head.encode();
+        cluster.add_document(key, value, consumer, &head).await
+    }
+
+    /// Stops a consumer for good, and removes its metrics. Its progress stays.
+    pub(crate) async fn dismiss(&self, name: &str) {
+        self.stop_consumer(name).await;
+        self.forget_metrics(name);
     }
 
     /// Starts a consumer in place of the one with its name, which is stopped as

@@ -12,14 +12,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::dispatch::Dispatch;
+use super::dispatch::{Dispatch, OpenShare};
 use crate::dispatch::Ending;
-use crate::journal::{Cluster, Desk, Grant, Share};
+use crate::journal::{Cluster, Grant, Hold, Share};
 
 /// Follows what this instance holds.
 pub(super) struct Shares {
     dispatch: Arc<Dispatch>,
     cluster: Arc<dyn Cluster>,
+    /// What this instance holds.
+    held: watch::Receiver<BTreeMap<Share, Grant>>,
     /// Whether this instance does what only one may do.
     is_housekeeper: watch::Sender<bool>,
     places: BTreeMap<Share, Place>,
@@ -41,7 +43,7 @@ enum Place {
 enum Done {
     Opened,
     /// Some consumers cannot start in it yet.
-    PartlyOpened(Arc<dyn Desk>),
+    PartlyOpened(OpenShare),
     /// They have started, or it was closed.
     Completed,
     /// It cannot be opened now.
@@ -58,6 +60,7 @@ impl Shares {
         Self {
             dispatch: Arc::clone(dispatch),
             cluster: Arc::clone(cluster),
+            held: cluster.held(),
             is_housekeeper,
             places: BTreeMap::new(),
             work: JoinSet::new(),
@@ -66,7 +69,7 @@ impl Shares {
 
     /// Follows until told to stop, when all consumers have ended.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut held = self.cluster.held();
+        let mut held = self.held.clone();
         let clock = Arc::clone(&self.dispatch.clock);
         while !*stop.borrow() {
             let granted = held.borrow_and_update().clone();
@@ -157,6 +160,7 @@ impl Shares {
     fn open(&mut self, grant: Grant) {
         self.places.insert(grant.share, Place::Opening(grant));
         let (dispatch, cluster) = (Arc::clone(&self.dispatch), Arc::clone(&self.cluster));
+        let held = self.held.clone();
         let share = grant.share;
         self.work(share, async move {
             let desk = match cluster.desk_of(grant) {
@@ -168,21 +172,23 @@ impl Shares {
                     return Done::Failed;
                 }
             };
-            match dispatch.open_share(&desk).await {
-                true => Done::PartlyOpened(desk),
+            let hold = Some(Hold::new(&cluster, &held, grant));
+            let open = OpenShare { desk, hold };
+            match dispatch.open_share(&open).await {
+                true => Done::PartlyOpened(open),
                 false => Done::Opened,
             }
         });
     }
 
     /// Tries the consumers again that could not start in an open share.
-    fn complete(&mut self, desk: Arc<dyn Desk>) {
+    fn complete(&mut self, open: OpenShare) {
         let dispatch = Arc::clone(&self.dispatch);
-        self.work(desk.share(), async move {
+        self.work(open.desk.share(), async move {
             let mut pause = OPEN_PAUSE;
             loop {
                 dispatch.clock.sleep(pause).await;
-                if !dispatch.complete_share(&desk).await {
+                if !dispatch.complete_share(&open).await {
                     return Done::Completed;
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -205,6 +211,7 @@ impl Shares {
     fn give_back(&mut self, grant: Grant, is_open: bool) {
         self.places.insert(grant.share, Place::Closing);
         let (dispatch, cluster) = (Arc::clone(&self.dispatch), Arc::clone(&self.cluster));
+        let held = self.held.clone();
         self.work(grant.share, async move {
             let share = grant.share;
             if is_open {
@@ -213,7 +220,6 @@ impl Shares {
                     dispatch.close_share(share, Ending::BreakOff).await;
                 }
             }
-            let held = cluster.held();
             let is_held = || {
                 held.borrow()
                     .get(&share)
@@ -242,9 +248,9 @@ impl Shares {
         };
         match done {
             Done::Opened => self.opened(share),
-            Done::PartlyOpened(desk) => {
+            Done::PartlyOpened(open) => {
                 self.opened(share);
-                self.complete(desk);
+                self.complete(open);
             }
             Done::Failed | Done::Closed => drop(self.places.remove(&share)),
             Done::Completed => {}

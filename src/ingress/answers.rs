@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use crate::signature::Reply;
 
-pub(super) fn unavailable() -> HttpResponse {
+/// The sender should come again after so many seconds.
+pub(super) fn unavailable(retry_after: u64) -> HttpResponse {
     let mut response = HttpResponse::ServiceUnavailable();
-    response.insert_header((header::RETRY_AFTER, "1"));
+    response.insert_header((header::RETRY_AFTER, retry_after));
     error(response, "Temporarily unavailable")
 }
 

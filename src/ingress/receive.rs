@@ -375,7 +375,10 @@ impl Ingress {
                 (RequestOutcome::Duplicate, response)
             }
             Err(NotAccepted::HandlerFailed) => (RequestOutcome::HandlerFailed, handler_failed()),
-            Err(NotAccepted::Unavailable) => (RequestOutcome::Unavailable, unavailable()),
+            Err(NotAccepted::Unavailable) => {
+                let retry_after = self.engine.retry_after();
+                (RequestOutcome::Unavailable, unavailable(retry_after))
+            }
         }
     }
 

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 #[cfg(test)]
 pub(crate) use self::fake::FakeCluster;
-use super::{Desk, SavedProgress, Seq, Share, Unavailable, Version};
+use super::{Desk, PutError, SavedProgress, Seq, Share, Unavailable, Version};
 use crate::Timestamp;
-use crate::telemetry::ClusterState;
+use crate::telemetry::{AppendLock, ClusterState};
 
 /// A journal that several instances share: each dispatches the shares that it holds.
 #[async_trait]
@@ -130,6 +130,20 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// Returns a receiver that is told of new notes.
     fn watch_notes(&self) -> watch::Receiver<u64>;
 
+    /// Adds a document that must not be there, and has its consumer start at `head` in all shares, whatever an earlier
+    /// one of that name has left. Both or neither. Returns the number of the change when it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Conflict`] if there is such a document; [`PutError::Unavailable`] if it cannot be stored now.
+    async fn add_document(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        consumer: &str,
+        head: &[u8],
+    ) -> Result<Version, PutError>;
+
     /// Removes a consumer's progress from all shares, unless there is a document with this key again.
     ///
     /// # Errors
@@ -145,6 +159,9 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
 
     /// How this instance does, for the metrics.
     fn state(&self) -> ClusterState;
+
+    /// From now on tells how long appends wait for those of other instances.
+    fn measure(&self, lock: AppendLock);
 }
 
 /// A living instance, and the fingerprint of the settings that it runs.
@@ -185,6 +202,37 @@ pub struct Grant {
     /// The instance that holds it.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) holder: Uuid,
+}
+
+/// Says whether this instance may still use a share.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    cluster: Arc<dyn Cluster>,
+    held: watch::Receiver<BTreeMap<Share, Grant>>,
+    grant: Grant,
+}
+
+impl Hold {
+    pub(crate) fn new(
+        cluster: &Arc<dyn Cluster>,
+        held: &watch::Receiver<BTreeMap<Share, Grant>>,
+        grant: Grant,
+    ) -> Self {
+        Self {
+            cluster: Arc::clone(cluster),
+            held: held.clone(),
+            grant,
+        }
+    }
+
+    /// Whether it may not: another instance may have the share, or the lease has passed. An instance that was taken for
+    /// dead has a new lease before it knows all that it has lost.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let held = self.held.borrow();
+        let held = held.get(&self.grant.share);
+        let is_held = held.is_some_and(|held| held.is_like(&self.grant));
+        !is_held || self.cluster.lease_until() <= now
+    }
 }
 
 impl Grant {

@@ -45,11 +45,11 @@ mod sum;
 mod tail;
 mod traits;
 
-pub(crate) use cluster::Cluster;
 #[cfg(test)]
 pub(crate) use cluster::FakeCluster;
 #[cfg(feature = "postgres")]
 pub(crate) use cluster::Peer;
+pub(crate) use cluster::{Cluster, Hold};
 #[cfg(feature = "postgres")]
 pub use cluster::{Grant, ShareCommand};
 #[cfg(not(feature = "postgres"))]

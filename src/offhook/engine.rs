@@ -39,6 +39,7 @@ impl Offhook {
             journal,
             windows,
             notes,
+            is_shared: pipeline.is_shared(),
         };
         Ok((Arc::new(engine), None, Some(Arc::new(pipeline))))
     }

@@ -354,6 +354,16 @@ impl Registry {
             .await
     }
 
+    /// Writes the document of a subscription that is new to all instances, and has its consumer start from now. Returns
+    /// its version.
+    async fn add(&self, entry: &RegisteredSubscription) -> Result<Version, PutError> {
+        let Subscription { key, .. } = &entry.subscription;
+        let document = entry.subscription.to_document();
+        self.pipeline
+            .add_document(&key.document(REGISTERED), document, &key.consumer())
+            .await
+    }
+
     /// Writes a document, or removes it if the document is `None`. On a single machine changes run one after the
     /// other, so it has not changed since it was read; another instance may have changed it.
     async fn put(

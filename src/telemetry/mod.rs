@@ -15,8 +15,8 @@ pub use log_settings::{LogFormat, LogSettings};
 #[cfg(feature = "sqlite")]
 pub(crate) use metrics::JournalMetrics;
 pub(crate) use metrics::{
-    ClusterState, ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics,
-    QuietMetrics, RequestOutcome, SourceMetrics,
+    AppendLock, ClusterState, ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics,
+    PipelineMetrics, QuietMetrics, RequestOutcome, SourceMetrics,
 };
 pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, News};
 pub(crate) use recent::RecentFailure;

@@ -8,6 +8,7 @@ mod batches;
 mod database;
 mod dispatch;
 mod durability;
+mod example;
 mod failover;
 mod faults;
 mod ledger;

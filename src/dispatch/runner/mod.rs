@@ -50,7 +50,7 @@ use super::schedule::{Limits, Retry, Schedule, Start};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::journal::{Cluster, Desk, Journal, Record, Unavailable};
+use crate::journal::{Desk, Hold, Journal, Record, Unavailable};
 
 /// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
@@ -97,8 +97,8 @@ pub(crate) struct RunnerContext {
     pub(crate) journal: Arc<dyn Journal>,
     /// Stores the progress in this share.
     pub(crate) desk: Arc<dyn Desk>,
-    /// Says how long the share is held, if several instances share the journal.
-    pub(crate) cluster: Option<Arc<dyn Cluster>>,
+    /// Says whether the share is still held, if several instances share the journal.
+    pub(crate) hold: Option<Hold>,
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) large: Arc<LargeBodies>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -176,8 +176,8 @@ pub(crate) enum Ending {
 impl RunnerContext {
     /// Whether this instance may not use the share any more.
     fn is_lapsed(&self) -> bool {
-        let cluster = self.cluster.as_ref();
-        cluster.is_some_and(|cluster| cluster.lease_until() <= self.clock.monotonic())
+        let hold = self.hold.as_ref();
+        hold.is_some_and(|hold| hold.is_over(self.clock.monotonic()))
     }
 
     /// The record with its events, as far as they are needed to schedule them.
@@ -187,11 +187,11 @@ impl RunnerContext {
 }
 
 impl Runner {
-    /// Continues where the consumer was saved last; a new consumer starts from now.
+    /// Continues where the consumer was saved last. On a single machine a new consumer starts from now.
     ///
     /// # Errors
     ///
-    /// When the journal cannot say how far the consumer had come.
+    /// When the journal cannot say how far the consumer had come, and when several instances share it and nothing is saved.
     pub(crate) async fn new(
         consumer: Arc<Consumer>,
         context: RunnerContext,
@@ -326,10 +326,15 @@ impl RunnerParts {
     }
 }
 
-/// What was saved of the consumer in this share. A new consumer begins at the current head, in all
-/// shares.
+/// What was saved of the consumer in this share. On a single machine a new consumer begins at the current head, in all
+/// shares. Where several instances share the journal, each knows another head.
 async fn saved(context: &RunnerContext, name: &str) -> Result<Saved, Unavailable> {
     let mut saved = context.desk.saved(name).await?;
+    if saved.is_none() && context.hold.is_some() {
+        return Err(Unavailable::Away(format!(
+            "nothing is saved of {name}: it was removed, or the database has gone back"
+        )));
+    }
     if saved.is_none() {
         let now = Saved::starting_after(context.journal.tail().head());
         context.journal.introduce(name, &now.head.encode()).await?;

@@ -893,7 +893,7 @@ impl World {
         let desk = self.journal.desk(0).await.unwrap();
         *self.desk.lock().unwrap() = Some(Arc::clone(&desk));
         RunnerContext {
-            cluster: None,
+            hold: None,
             journal: Arc::clone(&self.journal),
             desk,
             decoder: Arc::new(Decoder::new(

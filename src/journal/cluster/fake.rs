@@ -14,10 +14,10 @@ use super::{Cluster, Grant, ShareCommand};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::{
-    Desk, Desks as _, Log as _, Memory, ProgressChange, SavedProgress, Seq, Share, Unavailable,
-    Version,
+    Desk, Desks as _, Documents as _, Expected, Log as _, Memory, ProgressChange, PutError,
+    SavedProgress, Seq, Share, Unavailable, Version,
 };
-use crate::telemetry::ClusterState;
+use crate::telemetry::{AppendLock, ClusterState};
 
 /// One instance of several that share a [`Memory`]. It holds what the test gives it.
 #[derive(Debug)]
@@ -244,6 +244,22 @@ impl Cluster for FakeCluster {
         watch::Sender::new(0).subscribe()
     }
 
+    async fn add_document(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        consumer: &str,
+        head: &[u8],
+    ) -> Result<Version, PutError> {
+        let put = self
+            .journal
+            .put_document(key, Some(value), Expected::Absent);
+        let version = put.await?;
+        self.journal.forget_consumer(consumer).await?;
+        self.journal.introduce(consumer, head).await?;
+        Ok(version)
+    }
+
     async fn forget_removed(&self, consumer: &str, _: &str) -> Result<(), Unavailable> {
         self.journal.forget_consumer(consumer).await
     }
@@ -251,6 +267,8 @@ impl Cluster for FakeCluster {
     fn state(&self) -> ClusterState {
         ClusterState::default()
     }
+
+    fn measure(&self, _: AppendLock) {}
 }
 
 /// A desk that answers as the test says.

@@ -12,9 +12,9 @@ use super::documents;
 use super::journal::Postgres;
 use crate::Timestamp;
 use crate::journal::{
-    Cluster, Desk, Grant, SavedProgress, Seq, Share, ShareCommand, Unavailable, Version,
+    Cluster, Desk, Grant, PutError, SavedProgress, Seq, Share, ShareCommand, Unavailable, Version,
 };
-use crate::telemetry::ClusterState;
+use crate::telemetry::{AppendLock, ClusterState};
 
 #[async_trait]
 impl Cluster for Postgres {
@@ -82,11 +82,7 @@ impl Cluster for Postgres {
     }
 
     async fn add_note(&self, body: &[u8]) -> Result<u64, Unavailable> {
-        let id = Postgres::add_note(self, body).await?;
-        if id.is_multiple_of(256) {
-            self.remove_old_notes().await?;
-        }
-        Ok(id)
+        Postgres::add_note(self, body).await
     }
 
     async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
@@ -96,6 +92,16 @@ impl Cluster for Postgres {
 
     fn watch_notes(&self) -> watch::Receiver<u64> {
         Postgres::watch_notes(self)
+    }
+
+    async fn add_document(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        consumer: &str,
+        head: &[u8],
+    ) -> Result<Version, PutError> {
+        documents::add(&self.shared, key, &value, (consumer, head)).await
     }
 
     async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable> {
@@ -121,7 +127,13 @@ impl Cluster for Postgres {
             unknown_found: counts.unknown_found,
             unknown_absent: counts.unknown_absent,
             lost: counts.lost,
+            behind: self.shared.following.behind(),
         }
+    }
+
+    fn measure(&self, lock: AppendLock) {
+        // It is told once.
+        let _ = self.shared.append_lock.set(lock);
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Connector {
     schema: String,
     settings: String,
     /// Connections live here, whichever runtime asks for them.
-    runtime: Handle,
+    pub(super) runtime: Handle,
     pub(super) clock: Arc<dyn Clock>,
 }
 

@@ -233,15 +233,21 @@ impl Saver {
     }
 }
 
-/// Why the database has not saved a change: 1 its share is not held any more, 2 it is made from another progress.
+/// Why the database has not saved a change: 1 its share is not held any more, 2 it is made from another progress, 3 there
+/// is none.
 fn refused(save: &Save, outcome: Option<&i32>) -> Unavailable {
     let (share, consumer) = (save.grant.share, &save.change.consumer);
-    if outcome == Some(&2) {
-        log::error!(
+    match outcome {
+        Some(2) => log::error!(
             "journal: what {consumer} has saved in share {share} is not there any more: the database has gone back (a \
              fail-over to a standby that did not have it, or a restore); it begins again from what is stored, and what \
              was settled since is delivered again"
-        );
+        ),
+        Some(3) => log::error!(
+            "journal: nothing is saved of {consumer} in share {share} any more: it was removed, or the database has gone \
+             back behind its start (a fail-over or a restore); the consumers of the share begin again from what is stored"
+        ),
+        _ => {}
     }
     Unavailable::Fenced(share)
 }

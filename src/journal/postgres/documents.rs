@@ -1,11 +1,11 @@
-//! What instances tell each other of documents: how far each has applied their changes.
+//! Documents of several instances: how far each has applied their changes, and those whose consumers come and go with them.
 
 use std::time::Duration;
 
 use super::link::Link;
 use super::shared::Shared;
 use super::sql::{number, signed};
-use crate::journal::{Unavailable, Version};
+use crate::journal::{PutError, Unavailable, Version};
 
 /// Waits until every living instance has applied this change, or the newest of now. One that is away is waited for until it is seen dead,
 /// which takes less than two leases.
@@ -35,6 +35,24 @@ pub(super) async fn applied_by_all(
     }
 }
 
+/// Adds a document, and has its consumer start at a head.
+pub(super) async fn add(
+    shared: &Shared,
+    key: &str,
+    value: &[u8],
+    (consumer, head): (&str, &[u8]),
+) -> Result<Version, PutError> {
+    let (key, consumer) = (key.as_bytes(), consumer.as_bytes());
+    let rows = shared
+        .link
+        .call(ADD, &[&key, &value, &consumer, &head])
+        .await?;
+    let version = rows[0].get::<_, Option<i64>>(0).ok_or(PutError::Conflict)?;
+    let version = version.unsigned_abs();
+    shared.heard_documents(version);
+    Ok(version)
+}
+
 /// Removes a consumer's progress, unless there is such a document again.
 pub(super) async fn forget_removed(
     link: &Link,
@@ -51,6 +69,7 @@ const NEWEST: &str = "SELECT documents FROM meta";
 
 /// An instance that has not applied the change.
 const WAITING: &str = "SELECT (SELECT name FROM instance WHERE documents < $1 ORDER BY id LIMIT 1)";
+const ADD: &str = "SELECT add_document_1($1, $2, $3, $4)";
 const FORGET_REMOVED: &str = "SELECT forget_removed_1($1, $2)";
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);

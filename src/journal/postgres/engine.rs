@@ -18,7 +18,7 @@ use super::joining::join_at_start;
 use super::lease::{Heart, LEAVE};
 use super::link::Link;
 use super::options::{PostgresError, PostgresOptions};
-use super::reading::Witness;
+use super::reading::{Bulk, Witness};
 use super::shared::{News, Shared, Times, heard};
 use super::sql::number;
 use super::verify::Verifier;
@@ -102,7 +102,7 @@ async fn begin(
 ) -> Result<Begun, PostgresError> {
     let connector = Connector::new(&options, Handle::current(), Arc::clone(&clock))?;
     let connector = Arc::new(connector);
-    let known = schema::prepare(&connector, &options).await?;
+    let known = schema::prepare(&connector, &options, times.now()).await?;
     let session = connector
         .connect(&Role::Durable)
         .await
@@ -129,6 +129,7 @@ async fn begin(
         Arc::clone(&verifier),
         Arc::clone(&following),
         general,
+        Bulk::new(link(Role::Durable)),
         Arc::clone(&news),
         id,
     ));

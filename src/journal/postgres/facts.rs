@@ -107,38 +107,51 @@ fn version(facts: &Facts) -> Observation {
 }
 
 fn disk(facts: &Facts) -> Observation {
-    let off = [
-        ("fsync", &facts.fsync),
-        ("full_page_writes", &facts.full_page_writes),
-    ];
-    let off = off.into_iter().find(|(_, setting)| *setting != "on");
-    match off {
-        Some((name, setting)) => {
-            let told = format!(
-                "the server has {name} = {setting}: a power cut would lose what it has acknowledged, or all; set it to on"
-            );
-            Observation::new("disk", Verdict::Unfit, told)
-        }
+    match unfit_disk(&facts.fsync, &facts.full_page_writes) {
+        Some(told) => Observation::new("disk", Verdict::Unfit, told),
         None => Observation::new("disk", Verdict::Good, "fsync and full_page_writes are on"),
     }
 }
 
+fn unfit_disk(fsync: &str, full_page_writes: &str) -> Option<String> {
+    let off = [("fsync", fsync), ("full_page_writes", full_page_writes)];
+    let (name, setting) = off.into_iter().find(|(_, setting)| *setting != "on")?;
+    Some(format!(
+        "the server has {name} = {setting}: a power cut would lose what it has acknowledged, or all; set it to on"
+    ))
+}
+
 fn commits(facts: &Facts) -> Observation {
-    let setting = &*facts.synchronous_commit;
-    let is_unfit = match setting {
+    let setting = &facts.synchronous_commit;
+    match unfit_commits(setting, &facts.standby_names) {
+        Some(told) => Observation::new("commits", Verdict::Unfit, told),
+        None => {
+            let told = format!("synchronous_commit is {setting}");
+            Observation::new("commits", Verdict::Good, told)
+        }
+    }
+}
+
+fn unfit_commits(synchronous_commit: &str, standby_names: &str) -> Option<String> {
+    let is_unfit = match synchronous_commit {
         "off" => true,
         // It leaves the standbys out that somebody has set up.
-        "local" => !facts.standby_names.is_empty(),
+        "local" => !standby_names.is_empty(),
         _ => false,
     };
-    if is_unfit {
-        let told = format!(
-            "synchronous_commit is {setting} for this user: a commit would be answered before it is safe; set it to on"
-        );
-        return Observation::new("commits", Verdict::Unfit, told);
-    }
-    let told = format!("synchronous_commit is {setting}");
-    Observation::new("commits", Verdict::Good, told)
+    is_unfit.then(|| {
+        format!(
+            "synchronous_commit is {synchronous_commit} for this user: a commit would be answered before it is safe; \
+             set it to on"
+        )
+    })
+}
+
+/// Returns why an acknowledged body could be lost, by the four settings in the columns from `at` on.
+pub(super) fn unfit(row: &Row, at: usize) -> Option<String> {
+    let [fsync, full_page_writes, synchronous_commit, standby_names] =
+        [0, 1, 2, 3].map(|index| row.get::<_, &str>(at + index));
+    unfit_disk(fsync, full_page_writes).or_else(|| unfit_commits(synchronous_commit, standby_names))
 }
 
 fn checksums(facts: &Facts) -> Observation {
@@ -240,6 +253,11 @@ fn durability(facts: &Facts, options: &PostgresOptions) -> Observation {
     Observation::new("durability", verdict, told)
 }
 
+/// The settings that [`unfit`] judges. Of `synchronous_commit` what counts for a connection that has not set it: one that
+/// only listens sets it.
+pub(super) const SAFETY: &str = "current_setting('fsync'), current_setting('full_page_writes'), \
+    (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), current_setting('synchronous_standby_names')";
+
 /// What is read of a server, for a schema.
 pub(super) const FACTS: &str = "SELECT current_setting('server_version_num')::int, \
     current_setting('server_version'), current_setting('fsync'), current_setting('full_page_writes'), \
@@ -263,7 +281,7 @@ const OLDEST_SERVER: i32 = 140_000;
 const MAX_CLOCK: Duration = Duration::from_secs(5);
 
 /// How many connections an instance has, with the one that is there for moments.
-const CONNECTIONS: i64 = 6;
+const CONNECTIONS: i64 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -281,7 +299,7 @@ mod tests {
             standby_names: "*".to_owned(),
             checksums: "on".to_owned(),
             ahead_ms: -5000,
-            free: 6,
+            free: 7,
             may_create: true,
             foreign: 0,
             sees_standbys: true,
@@ -320,7 +338,7 @@ mod tests {
             ("privileges", Unfit, |facts| facts.may_create = false),
             ("privileges", Unfit, |facts| facts.foreign = 1),
             ("clock", Doubtful, |facts| facts.ahead_ms = 5001),
-            ("connections", Doubtful, |facts| facts.free = 5),
+            ("connections", Doubtful, |facts| facts.free = 6),
             ("durability", Unfit, |facts| {
                 facts.standby_names = String::new();
             }),

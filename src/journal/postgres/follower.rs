@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::following::Following;
 use super::link::Link;
-use super::reading::{self, MAX_BLOCKS};
+use super::reading::{self, MOST_BODIES};
 use super::session::Listener;
 use super::shared::{News, Shared, heard};
 use super::sql::{number, signed};
@@ -32,7 +32,7 @@ async fn catch_up(shared: &Shared, link: &Link) -> Result<(), Unavailable> {
         // Own bodies come from memory.
         let most = following
             .next_own()
-            .map_or(MAX_BLOCKS as u64, |own| own.saturating_sub(head + 1));
+            .map_or(MOST_BODIES as u64, |own| own.saturating_sub(head + 1));
         if most == 0 {
             break;
         }
@@ -58,16 +58,26 @@ async fn take_deletions(shared: &Shared, link: &Link) -> Result<(), Unavailable>
     loop {
         let applied = following.applied_deletions.load(Ordering::SeqCst);
         let rows = link.read(DELETIONS, &[&signed(applied)]).await?;
-        let Some(last) = rows.last() else {
-            return Ok(());
-        };
-        for row in &rows {
-            let at = Timestamp::from_millisecond(row.get(2)).unwrap_or_default();
-            following.tail().delete(&[number(row, 1)], at);
+        let mut newest = applied;
+        for row in rows
+            .iter()
+            .filter(|row| row.get::<_, Option<i64>>(1).is_some())
+        {
+            let at = Timestamp::from_millisecond(row.get(3)).unwrap_or_default();
+            following.tail().delete(&[number(row, 2)], at);
+            newest = number(row, 1);
+        }
+        let is_all = rows.len() < MOST_DELETIONS;
+        if is_all && let Some(row) = rows.first() {
+            // The newest ones may be of bodies that were trimmed since.
+            newest = number(row, 0);
         }
         following
             .applied_deletions
-            .fetch_max(number(last, 0), Ordering::SeqCst);
+            .fetch_max(newest, Ordering::SeqCst);
+        if is_all {
+            return Ok(());
+        }
     }
 }
 
@@ -112,8 +122,10 @@ pub(super) fn listener(
 }
 
 const TELL: &str = "SELECT pg_notify(current_schema(), $1)";
-const DELETIONS: &str =
-    "SELECT number, seq, at FROM deletion WHERE number > $1 ORDER BY number LIMIT 1000";
+/// At least one row, with the number of the newest deletion at that moment.
+const DELETIONS: &str = "SELECT m.deletions, d.number, d.seq, d.at FROM meta m LEFT JOIN \
+    (SELECT number, seq, at FROM deletion WHERE number > $1 ORDER BY number LIMIT 1000) d ON true ORDER BY d.number";
+const MOST_DELETIONS: usize = 1000;
 
 /// Between tries to read.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -23,6 +23,8 @@ pub(super) struct OwnBodies {
 #[derive(Debug)]
 pub(super) struct Following {
     tail: Arc<Tail>,
+    /// The newest body that is known to exist.
+    newest: AtomicU64,
     state: Mutex<FollowingState>,
     /// The newest deletion that is known to exist, and the newest one that was applied.
     deletions: AtomicU64,
@@ -46,6 +48,7 @@ impl Following {
             witnesses: newest.into_iter().collect(),
         };
         Self {
+            newest: AtomicU64::new(tail.head()),
             tail,
             state: Mutex::new(state),
             deletions: AtomicU64::new(deletions),
@@ -114,9 +117,16 @@ impl Following {
 
     /// Takes note of a body that exists.
     pub(super) fn heard(&self, head: Seq) {
+        self.newest.fetch_max(head, Ordering::SeqCst);
         if head > self.tail.head() {
             self.wake.notify_one();
         }
+    }
+
+    /// Returns how many bodies are known to exist that were not read.
+    pub(super) fn behind(&self) -> u64 {
+        let newest = self.newest.load(Ordering::SeqCst);
+        newest.saturating_sub(self.tail.head())
     }
 
     /// Takes note of a deletion that exists; the newest one if its number is not known.
@@ -165,6 +175,7 @@ impl Following {
         state.waiting.clear();
         state.witnesses.retain(|witness| witness.last < head);
         state.witnesses.extend(newest);
+        self.newest.store(head, Ordering::SeqCst);
         self.tail.reset(head);
     }
 
@@ -246,5 +257,19 @@ mod tests {
         let seen: Vec<Seq> = seen.iter().map(|witness| witness.last).collect();
         assert_eq!(seen, [3, 4, 6]);
         assert_eq!(following.next_own(), None);
+    }
+
+    #[test]
+    fn what_was_heard_of_and_not_read_is_counted() {
+        let following = Following::new(Arc::new(Tail::new(2)), None, 0);
+        assert_eq!(following.behind(), 0);
+        following.heard(7);
+        following.heard(5);
+        assert_eq!(following.behind(), 5);
+        following.take(vec![block(3..=6)]);
+        assert_eq!(following.behind(), 1);
+        // The log has gone back.
+        following.reset(None);
+        assert_eq!(following.behind(), 0);
     }
 }

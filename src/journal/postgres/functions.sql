@@ -12,6 +12,7 @@ $$ SELECT coalesce(set_to, floor(extract(epoch FROM clock_timestamp()) * 1000)::
 
 -- Appends blocks, unless a key is held: then it returns the keys that are held, with the events that hold them,
 -- and stores nothing. Otherwise it returns one row: held = 0, the first number, and when the bodies became durable.
+-- `waited` are the microseconds that it has waited for other appends.
 CREATE FUNCTION append_1(
     batch_ uuid,
     -- For each block: how many bodies it has.
@@ -20,9 +21,11 @@ CREATE FUNCTION append_1(
     -- it a duplicate, which body (from 0) and part it is, whether to look for it, and whether to store its key.
     keys uuid[], states uuid[], windows bigint[], mosts bigint[], nth int[], parts int[], looks bool[], writes bool[],
     set_to bigint
-) RETURNS TABLE (held int, seq bigint, part int, at bigint) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (held int, seq bigint, part int, at bigint, waited bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    called timestamptz := clock_timestamp();
+    waited_ bigint;
     at_ bigint;
     head bigint := 0;
     first_ bigint;
@@ -31,6 +34,7 @@ DECLARE
     span bigint;
 BEGIN
     PERFORM lock_1(1);
+    waited_ := extract(epoch FROM clock_timestamp() - called) * 1000000;
     at_ := now_1(set_to);
     RETURN QUERY
         WITH found AS MATERIALIZED (
@@ -42,7 +46,7 @@ BEGIN
             FROM unnest(keys, states, mosts, looks) WITH ORDINALITY AS a (key, state, most, look, i)
             WHERE a.look AND EXISTS (SELECT FROM found UNION ALL SELECT FROM stated)
         )
-        SELECT DISTINCT ON (h.i) h.i, h.seq, h.part, at_ FROM (
+        SELECT DISTINCT ON (h.i) h.i, h.seq, h.part, at_, waited_ FROM (
             SELECT a.i, f.seq, f.part FROM asked a JOIN found f ON f.key = a.key
             WHERE a.state IS NULL AND f.until - at_ <= a.most
             UNION ALL
@@ -79,7 +83,7 @@ BEGIN
         WHERE u.is_new AND u.state IS NOT NULL
         ON CONFLICT (key) DO UPDATE
         SET hash = excluded.hash, seq = excluded.seq, part = excluded.part, until = excluded.until;
-    RETURN QUERY VALUES (0, first_, 0, kept);
+    RETURN QUERY VALUES (0, first_, 0, kept, waited_);
 END $$;
 
 -- Whether an append was committed whose answer was lost; waits until it is decided.
@@ -90,8 +94,9 @@ BEGIN
 END $$;
 
 -- Saves changes of consumers' progress. Returns for each of them: 0 it is saved; 1 its share is not held under that
--- epoch any more; 2 the stored progress is not what the change was made from: the database has gone back since, or the
--- consumer was forgotten. A take-over waits for this transaction, so it finds what is saved here.
+-- epoch any more; 2 the stored progress is not what the change was made from: the database has gone back since; 3 there is
+-- no stored progress: the consumer was forgotten, or the database has gone back behind its start. A take-over waits for this
+-- transaction, so it finds what is saved here.
 CREATE FUNCTION save_1(
     shares int[], holders uuid[], epochs bigint[], consumers bytea[], heads bytea[], editions uuid[],
     -- Each change may have been made from known[known_from : known_to], from anything where that is NULL.
@@ -152,9 +157,10 @@ BEGIN
         RETURN array_fill(0, ARRAY[cardinality(shares)]);
     END IF;
     RETURN ARRAY(
-        SELECT CASE WHEN c.i = ANY (held) THEN 0 WHEN s.no IS NULL THEN 1 ELSE 2 END
-        FROM unnest(shares, holders, epochs) WITH ORDINALITY AS c (no, holder, epoch, i)
-        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch ORDER BY c.i);
+        SELECT CASE WHEN c.i = ANY (held) THEN 0 WHEN s.no IS NULL THEN 1 WHEN p.share IS NULL THEN 3 ELSE 2 END
+        FROM unnest(shares, holders, epochs, consumers) WITH ORDINALITY AS c (no, holder, epoch, consumer, i)
+        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
+        LEFT JOIN progress p ON p.consumer = c.consumer AND p.share = c.no ORDER BY c.i);
 END $$;
 
 -- Takes a share from whatever holds it. Returns the new epoch; NULL if there is no such share.
@@ -299,6 +305,20 @@ BEGIN
     RETURN number;
 END $$;
 
+-- Writes a document that must not be there, and has its consumer start at `head_` in all shares, whatever an earlier one
+-- of that name has left. Returns the number of the change; NULL, and nothing is changed, if there is such a document.
+CREATE FUNCTION add_document_1(key_ bytea, value_ bytea, consumer_ bytea, head_ bytea) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint := put_document_1(key_, value_, 1, 0);
+BEGIN
+    IF number IS NOT NULL THEN
+        PERFORM forget_consumer_1(consumer_);
+        PERFORM introduce_1(consumer_, head_);
+    END IF;
+    RETURN number;
+END $$;
+
 -- Writes a block again without some of its bodies. Returns false if the block has changed meanwhile, and then
 -- nothing is written. `own` are all bodies to delete in it, `erased` those that were not deleted before.
 CREATE FUNCTION erase_1(
@@ -335,15 +355,16 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    edge := least(edge, (SELECT max(b.last) FROM (SELECT last FROM block ORDER BY last LIMIT 64) b));
+    -- From where the log begins: before it are the index entries of what was removed, until VACUUM has been there.
+    edge := least(edge, (SELECT max(b.last) FROM (SELECT last FROM block WHERE last > gone ORDER BY last LIMIT 64) b));
     IF edge <= gone THEN
         RETURN;
     END IF;
     removed := edge - gone;
-    gone := edge;
     DELETE FROM dead WHERE seq <= edge;
     DELETE FROM deletion WHERE seq <= edge;
-    DELETE FROM block WHERE last <= edge;
+    DELETE FROM block WHERE last > gone AND last <= edge;
+    gone := edge;
     UPDATE meta SET first_seq = edge + 1;
 END $$;
 
@@ -354,40 +375,74 @@ CREATE FUNCTION buckets_1() RETURNS TABLE (name name, bucket bigint, length bigi
     WHERE i.inhparent = 'claim'::regclass AND c.relname ~ '^claim_[0-9]+_[0-9]+$'
 $$;
 
--- Makes the partitions of the buckets to come, and drops those whose windows have ended. Waits for no other
--- transaction longer than half a second, because appends wait for this one. Returns how many were dropped.
-CREATE FUNCTION tend_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
+-- Makes the partitions of the buckets to come. Returns how many were made. Appends wait for it, so it waits for no
+-- transaction that reads the keys, as a dump does: then it fails, and keys go to the default partition meanwhile.
+CREATE FUNCTION make_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     at_ bigint := now_1(set_to);
     span bigint;
     farthest bigint;
+    missing bigint[];
     bucket_ bigint;
     name_ text;
-    dropped int := 0;
 BEGIN
     SELECT m.claim_span, m.dedup_window INTO span, farthest FROM meta m;
     farthest := (at_ + least(farthest, 40 * span)) / span * span + 2 * span;
+    missing := ARRAY(
+        SELECT g.bucket FROM generate_series(at_ / span * span, farthest, span) AS g (bucket)
+        WHERE NOT EXISTS (SELECT FROM buckets_1() b WHERE b.bucket = g.bucket) ORDER BY g.bucket);
+    IF cardinality(missing) = 0 THEN
+        RETURN 0;
+    END IF;
     PERFORM set_config('lock_timeout', '500ms', true);
     PERFORM lock_1(1);
-    FOR bucket_ IN SELECT generate_series(at_ / span * span, farthest, span) LOOP
-        CONTINUE WHEN EXISTS (SELECT FROM buckets_1() b WHERE b.bucket = bucket_);
+    LOCK TABLE claim_default IN ACCESS EXCLUSIVE MODE NOWAIT;
+    FOREACH bucket_ IN ARRAY missing LOOP
         name_ := format('claim_%s_%s', bucket_, span);
         EXECUTE format('CREATE TABLE %I (LIKE claim)', name_);
-        EXECUTE format('WITH moved AS (DELETE FROM claim_default WHERE bucket = %s RETURNING *) '
-            'INSERT INTO %I SELECT * FROM moved', bucket_, name_);
+        IF EXISTS (SELECT FROM claim_default) THEN
+            EXECUTE format('WITH moved AS (DELETE FROM claim_default WHERE bucket = %s RETURNING *) '
+                'INSERT INTO %I SELECT * FROM moved', bucket_, name_);
+        END IF;
         EXECUTE format('ALTER TABLE claim ATTACH PARTITION %I FOR VALUES IN (%s)', name_, bucket_);
     END LOOP;
-    -- One bucket is left over, for a clock that is set back a little.
-    FOR name_ IN
-        SELECT b.name FROM buckets_1() b WHERE b.bucket + b.length <= at_ / span * span - span
-    LOOP
-        EXECUTE format('DROP TABLE %I', name_);
-        dropped := dropped + 1;
-    END LOOP;
-    DELETE FROM claim_default WHERE until <= at_ - span;
-    DELETE FROM state WHERE until <= at_ - span;
-    RETURN dropped;
+    RETURN cardinality(missing);
 END $$;
+
+-- Drops the partitions whose windows have ended. Returns how many were dropped. It waits as little as make_claims_1.
+CREATE FUNCTION drop_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    at_ bigint := now_1(set_to);
+    ended name[];
+    name_ name;
+BEGIN
+    -- One bucket is left over, for a clock that is set back a little.
+    ended := ARRAY(
+        SELECT b.name FROM meta m, buckets_1() b
+        WHERE b.bucket + b.length <= at_ / m.claim_span * m.claim_span - m.claim_span);
+    IF cardinality(ended) = 0 THEN
+        RETURN 0;
+    END IF;
+    PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM lock_1(1);
+    -- What DROP TABLE locks, but for the other partitions: VACUUM may be in one.
+    LOCK TABLE ONLY claim IN ACCESS EXCLUSIVE MODE NOWAIT;
+    LOCK TABLE claim_default IN ACCESS EXCLUSIVE MODE NOWAIT;
+    FOREACH name_ IN ARRAY ended LOOP
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE NOWAIT', name_);
+        EXECUTE format('DROP TABLE %I', name_);
+    END LOOP;
+    RETURN cardinality(ended);
+END $$;
+
+-- Removes the keys whose windows have ended, and that are in no bucket. No append waits for it. Returns how many there
+-- were.
+CREATE FUNCTION sweep_claims_1(set_to bigint) RETURNS bigint LANGUAGE sql AS $$
+    WITH ended AS (SELECT now_1(set_to) - m.claim_span AS at FROM meta m),
+        claims AS (DELETE FROM claim_default c USING ended e WHERE c.until <= e.at RETURNING 1),
+        states AS (DELETE FROM state s USING ended e WHERE s.until <= e.at RETURNING 1)
+    SELECT (SELECT count(*) FROM claims) + (SELECT count(*) FROM states)
+$$;
 
 -- Adds a note. Notes become visible in the order of their numbers.
 CREATE FUNCTION add_note_1(instance_ uuid, body_ bytea, set_to bigint) RETURNS bigint LANGUAGE plpgsql AS $$

@@ -38,6 +38,15 @@ impl Grants {
             .send_if_modified(|held| !std::mem::take(held).is_empty());
     }
 
+    /// Lets others have all of them, once everything is saved.
+    pub(super) fn let_go(&self) {
+        self.held.send_if_modified(|held| {
+            let is_more = held.values().any(|grant| !grant.is_ending);
+            held.values_mut().for_each(|grant| grant.is_ending = true);
+            is_more
+        });
+    }
+
     pub(super) fn insert(&self, grant: Grant) {
         self.held.send_modify(|held| {
             held.insert(grant.share, grant);

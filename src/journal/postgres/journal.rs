@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::desk::{PostgresDesk, Save};
@@ -16,7 +17,7 @@ use super::options::{PostgresError, PostgresOptions};
 use super::shared::{Shared, Times};
 use super::sql::{number, signed};
 use super::writer::Asked;
-use super::{deleting, letters, reading};
+use super::{deleting, letters};
 use crate::clock::Clock;
 use crate::journal::{
     Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Grant, Log,
@@ -25,7 +26,7 @@ use crate::journal::{
 
 /// A journal in a PostgreSQL database, which several instances may share.
 ///
-/// Each instance has five connections, for moments a sixth one, and a thread. Dropping the handle ends them as [`Log::close`] does, without
+/// Each instance has six connections, for moments a seventh one, and a thread. Dropping the handle ends them as [`Log::close`] does, without
 /// waiting.
 #[derive(Debug)]
 pub struct Postgres {
@@ -143,6 +144,10 @@ impl Postgres {
     /// again, [`Documents::watch_documents`] tells of the newest change once more, which may be an earlier one: then
     /// this must be said again, after reading all documents.
     pub fn applied(&self, version: Version) {
+        if version > *self.shared.documents.borrow() {
+            // The database has gone back meanwhile, and it was one that is lost.
+            return;
+        }
         self.shared.applied.fetch_max(version, Ordering::SeqCst);
         self.shared.grants.look.notify_one();
     }
@@ -204,11 +209,19 @@ impl Log for Postgres {
                 mpsc::error::TrySendError::Closed(_) => Unavailable::Ended,
             })?;
         drop(appends);
-        answered.await.map_err(|_| Unavailable::Ended)?
+        let longest = self.shared.options.append_timeout + ANSWERED_WITHIN;
+        match timeout(longest, answered).await {
+            Ok(answered) => answered.map_err(|_| Unavailable::Ended)?,
+            // The writer may have sent it meanwhile.
+            Err(_) => Err(Unavailable::Unknown(
+                "the database did not answer in time".to_owned(),
+            )),
+        }
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
-        reading::records(&self.shared.link, after, most, self.shared.shares()).await
+        let (bulk, shares) = (&self.shared.bulk, self.shared.shares());
+        bulk.records(after, most, shares).await
     }
 
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
@@ -236,7 +249,8 @@ impl Log for Postgres {
     }
 
     fn is_ready(&self) -> bool {
-        let is_durable = self.shared.has_standby.load(Ordering::SeqCst);
+        let has_standby = self.shared.has_standby.load(Ordering::SeqCst);
+        let is_durable = has_standby && self.shared.unfit().is_none();
         self.shared.is_writing.load(Ordering::SeqCst) && self.shared.is_lease_valid() && is_durable
     }
 
@@ -378,11 +392,15 @@ impl Drop for Postgres {
     }
 }
 
+/// What the writer knows when the time is over comes first.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
+
 const GIVE_BACK: &str = "SELECT give_back_1($1, $2, $3)";
 const TRIM: &str = "SELECT gone, removed FROM trim_1($1)";
 const BYTES: &str = "SELECT coalesce(newest.total - oldest.total + oldest.own, 0)::bigint FROM \
     (SELECT total FROM block ORDER BY last DESC LIMIT 1) newest, \
-    (SELECT total, octet_length(sums) + octet_length(bodies) AS own FROM block ORDER BY last LIMIT 1) oldest \
+    (SELECT total, octet_length(sums) + octet_length(bodies) AS own FROM block \
+    WHERE last >= (SELECT first_seq FROM meta) ORDER BY last LIMIT 1) oldest \
     UNION ALL SELECT 0 LIMIT 1";
 const SEIZE: &str = "SELECT seize_1($1, $2)";
 const INTRODUCE: &str = "SELECT introduce_1($1, $2)";

@@ -20,6 +20,7 @@ use super::schema::has_standby;
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
+use super::verify::Unfit;
 use crate::journal::{Grant, Peer, Share, Unavailable};
 
 pub(super) struct Heart {
@@ -113,7 +114,9 @@ impl Heart {
         let values: [&(dyn ToSql + Sync); 4] = [&id, &beat, &applied, &settings];
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
         // The connection may lead to another server now, behind a proxy.
-        self.shared.verifier.verify(&session).await?;
+        let unfit = self.shared.verifier.verify(&session).await?;
+        let is_newer = unfit == Some(Unfit::Newer);
+        self.shared.set_unfit(unfit.map(|why| why.to_string()));
         if self.shared.options.is_replicated {
             self.look_for_standby(&session).await?;
         }
@@ -128,7 +131,10 @@ impl Heart {
         }
         self.shared.set_lease(sent + valid_for(lease));
         self.bury_dead(row, &session).await?;
-        if self.shared.grants.is_wanted() {
+        if is_newer {
+            // What was begun is saved, and the others have the shares then.
+            self.shared.grants.let_go();
+        } else if self.shared.grants.is_wanted() {
             self.divide(row, &session).await?;
         }
         Ok(())

@@ -12,7 +12,9 @@ use super::session::Session;
 use crate::journal::Unavailable;
 
 /// One connection for one purpose, made again when it is needed.
-pub(super) struct Link {
+pub(super) struct Link(Arc<Inner>);
+
+struct Inner {
     connector: Arc<Connector>,
     role: Role,
     check: Check,
@@ -34,23 +36,73 @@ struct LinkState {
 
 impl Link {
     pub(super) fn new(connector: &Arc<Connector>, role: Role, check: Check) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             connector: Arc::clone(connector),
             role,
             check,
             state: tokio::sync::Mutex::default(),
-        }
+        }))
     }
 
     /// Returns the open connection, or makes one. After a failure the next try is made when a pause has passed.
+    ///
+    /// A caller that waits no longer does not break off the connection that is being made: the next one finds it.
     pub(super) async fn session(&self) -> Result<Arc<Session>, Unavailable> {
+        let open = self.0.state.try_lock().ok().and_then(|state| state.open());
+        if let Some(session) = open {
+            return Ok(session);
+        }
+        let inner = Arc::clone(&self.0);
+        let made = self
+            .0
+            .connector
+            .runtime
+            .spawn(async move { inner.session().await });
+        // It fails only when the journal's thread ends.
+        made.await.unwrap_or(Err(Unavailable::Ended))
+    }
+
+    /// Waits for the open connection, however long that takes.
+    pub(super) async fn session_at_last(&self) -> Arc<Session> {
+        loop {
+            match self.session().await {
+                Ok(session) => return session,
+                Err(_) => self.0.connector.clock.sleep(SHORTEST_PAUSE / 2).await,
+            }
+        }
+    }
+
+    /// Closes the connection. The next use makes another one.
+    pub(super) async fn end(&self) {
+        if let Some(session) = self.0.state.lock().await.session.take() {
+            session.end();
+        }
+    }
+
+    /// Runs one statement that only reads.
+    pub(super) async fn read(
+        &self,
+        sql: &'static str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Unavailable> {
+        self.session().await?.read(sql, values).await
+    }
+
+    /// Runs one statement that may write. Without an answer its outcome is unknown.
+    pub(super) async fn call(
+        &self,
+        sql: &'static str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Unavailable> {
+        self.session().await?.call(sql, values).await
+    }
+}
+
+impl Inner {
+    async fn session(&self) -> Result<Arc<Session>, Unavailable> {
         let mut state = self.state.lock().await;
-        if let Some(session) = state
-            .session
-            .as_ref()
-            .filter(|session| !session.is_closed())
-        {
-            return Ok(Arc::clone(session));
+        if let Some(session) = state.open() {
+            return Ok(session);
         }
         state.session = None;
         let clock = &self.connector.clock;
@@ -84,40 +136,12 @@ impl Link {
             }
         }
     }
+}
 
-    /// Waits for the open connection, however long that takes.
-    pub(super) async fn session_at_last(&self) -> Arc<Session> {
-        loop {
-            match self.session().await {
-                Ok(session) => return session,
-                Err(_) => self.connector.clock.sleep(SHORTEST_PAUSE / 2).await,
-            }
-        }
-    }
-
-    /// Closes the connection. The next use makes another one.
-    pub(super) async fn end(&self) {
-        if let Some(session) = self.state.lock().await.session.take() {
-            session.end();
-        }
-    }
-
-    /// Runs one statement that only reads.
-    pub(super) async fn read(
-        &self,
-        sql: &'static str,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Unavailable> {
-        self.session().await?.read(sql, values).await
-    }
-
-    /// Runs one statement that may write. Without an answer its outcome is unknown.
-    pub(super) async fn call(
-        &self,
-        sql: &'static str,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Unavailable> {
-        self.session().await?.call(sql, values).await
+impl LinkState {
+    fn open(&self) -> Option<Arc<Session>> {
+        let session = self.session.as_ref();
+        session.filter(|session| !session.is_closed()).cloned()
     }
 }
 

@@ -42,6 +42,8 @@ mod tending;
 #[cfg(test)]
 mod tests;
 mod verify;
+#[cfg(feature = "sqlite")]
+mod verifying;
 mod writer;
 
 pub use facts::{Observation, Verdict};

@@ -1,4 +1,4 @@
-//! What instances tell each other beside the log: notes of their indexes, commands of administrators, replays.
+//! What instances tell each other beside the log: notes of their indexes, commands of administrators.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ pub struct Note {
 }
 
 impl Postgres {
-    /// Writes a note for the other instances. Returns its number.
+    /// Writes a note for the other instances. Returns its number. The instance that does what only one may do removes
+    /// notes that are older than a day: what an instance has not read by then, its index does not show.
     ///
     /// # Errors
     ///
@@ -35,17 +36,6 @@ impl Postgres {
             .call(ADD_NOTE, &[&instance, &body, &now])
             .await?;
         Ok(number(&rows[0], 0))
-    }
-
-    /// Removes notes that are older than a day: what an instance has not read by then, its index does not show.
-    ///
-    /// # Errors
-    ///
-    /// If that cannot be stored now.
-    pub async fn remove_old_notes(&self) -> Result<(), Unavailable> {
-        let now = self.shared.times.now();
-        let removed = self.shared.link.call(REMOVE_NOTES, &[&now]).await;
-        removed.map(drop)
     }
 
     /// Returns the notes after this number, at most `most`.
@@ -160,44 +150,16 @@ impl Postgres {
     pub fn watch_commands(&self) -> watch::Receiver<u64> {
         self.shared.news.commands.subscribe()
     }
-
-    /// Stores a replay, or removes it if `body` is `None`.
-    ///
-    /// # Errors
-    ///
-    /// If that cannot be stored now.
-    pub async fn put_replay(&self, id: Uuid, body: Option<&[u8]>) -> Result<(), Unavailable> {
-        let call = match body {
-            Some(body) => self.shared.link.call(PUT_REPLAY, &[&id, &body]).await,
-            None => self.shared.link.call(REMOVE_REPLAY, &[&id]).await,
-        };
-        call.map(drop)
-    }
-
-    /// Returns all replays, in the order of their ids.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be read now.
-    pub async fn replays(&self) -> Result<Vec<(Uuid, Vec<u8>)>, Unavailable> {
-        let rows = self.shared.link.read(REPLAYS, &[]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
 }
 
 const ADD_NOTE: &str = "SELECT add_note_1($1, $2, $3)";
 const NOTES: &str = "SELECT id, instance, body FROM note WHERE id > $1 ORDER BY id LIMIT $2";
-const REMOVE_NOTES: &str = "DELETE FROM note WHERE at < now_1($1) - 24 * 3600 * 1000";
 const ADD_COMMANDS: &str = "WITH added AS (INSERT INTO command (share, consumer, body) \
     SELECT c.share, $2, c.body FROM unnest($1::int[], $3::bytea[]) AS c (share, body) RETURNING id) \
     SELECT array_agg(id), pg_notify(current_schema(), 'c' || max(id)) FROM added";
 const LEFT: &str = "SELECT EXISTS (SELECT FROM command WHERE id = ANY ($1))";
 const REMOVE_COMMAND: &str = "DELETE FROM command WHERE id = $1";
 const COMMANDS: &str = "SELECT id, consumer, body FROM command WHERE share = $1 ORDER BY id";
-const PUT_REPLAY: &str = "INSERT INTO replay (id, body) VALUES ($1, $2) \
-    ON CONFLICT (id) DO UPDATE SET body = excluded.body";
-const REMOVE_REPLAY: &str = "DELETE FROM replay WHERE id = $1";
-const REPLAYS: &str = "SELECT id, body FROM replay ORDER BY id";
 
 /// Between looks whether commands were carried out.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);

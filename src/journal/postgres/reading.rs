@@ -1,9 +1,11 @@
 //! Reads blocks of the log.
 
+use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::link::Link;
+use super::session::Session;
 use super::sql::{number, signed};
 use crate::Timestamp;
 use crate::journal::block::{Block, Format};
@@ -23,23 +25,62 @@ pub(super) struct StoredBlock {
     pub(super) witness: Witness,
 }
 
-/// Returns the next blocks with bodies after `after`, in order: at most `most` and 64, and about 8 MiB, but at
-/// least one if there is any.
+/// Returns the next blocks with bodies after `after`, in order: no more than hold `most` bodies, at most 64, and about
+/// 8 MiB, but at least one if there is any.
 pub(super) async fn blocks(
     link: &Link,
     after: Seq,
     most: usize,
     shares: Share,
 ) -> Result<Vec<StoredBlock>, Unavailable> {
-    let most = most.min(MAX_BLOCKS) as i64;
-    let rows = link
-        .read(BLOCKS, &[&signed(after), &most, &MAX_BYTES])
+    let session = link.session().await?;
+    blocks_over(&session, after, most, shares).await
+}
+
+/// The same over this connection.
+pub(super) async fn blocks_over(
+    session: &Session,
+    after: Seq,
+    most: usize,
+    shares: Share,
+) -> Result<Vec<StoredBlock>, Unavailable> {
+    let most = most.min(MOST_BODIES) as i64;
+    let from = signed(after).min(i64::MAX - most);
+    let rows = session
+        .read(BLOCKS, &[&from, &most, &MAX_BLOCKS, &MAX_BYTES])
         .await?;
     rows.iter().map(|row| block(row, after, shares)).collect()
 }
 
-/// Returns the records after `after`, at most `most`, or as many as fit into 8 MiB.
-pub(super) async fn records(
+/// Reads records for consumers and the index, over a connection that nothing else waits for.
+#[derive(Debug)]
+pub(super) struct Bulk {
+    link: Link,
+    /// Only so many reads wait for the connection at the same time: each has to be answered in time.
+    turns: Semaphore,
+}
+
+impl Bulk {
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            turns: Semaphore::new(TURNS),
+        }
+    }
+
+    /// Returns the records after `after`, at most `most`, or as many as fit into 8 MiB.
+    pub(super) async fn records(
+        &self,
+        after: Seq,
+        most: usize,
+        shares: Share,
+    ) -> Result<Vec<Record>, Unavailable> {
+        let _turn = self.turns.acquire().await;
+        records(&self.link, after, most, shares).await
+    }
+}
+
+async fn records(
     link: &Link,
     after: Seq,
     most: usize,
@@ -100,10 +141,18 @@ fn block(row: &Row, after: Seq, shares: Share) -> Result<StoredBlock, Unavailabl
     })
 }
 
-const BLOCKS: &str = "SELECT first, last, kept_at, batch, format, sums, bodies, floor FROM \
+/// Up to the block with the last of the bodies that are asked for, or all.
+const BLOCKS: &str = "SELECT first, last, kept_at, batch, format, sums, bodies, (SELECT first_seq FROM meta) FROM \
     (SELECT b.*, sum(octet_length(bodies)) OVER (ORDER BY last) - octet_length(bodies) AS before FROM \
-    (SELECT block.*, m.first_seq AS floor FROM block, (SELECT first_seq FROM meta) m \
-    WHERE last > $1 AND last >= m.first_seq ORDER BY last LIMIT $2) b) c WHERE before < $3 ORDER BY last";
+    (SELECT * FROM block WHERE last > greatest($1, (SELECT first_seq - 1 FROM meta)) AND last <= coalesce( \
+    (SELECT last FROM block WHERE last >= greatest($1, (SELECT first_seq - 1 FROM meta)) + $2 ORDER BY last LIMIT 1), \
+    9223372036854775807) ORDER BY last LIMIT $3) b) c WHERE before < $4 ORDER BY last";
 
-pub(super) const MAX_BLOCKS: usize = 64;
+const MAX_BLOCKS: i64 = 64;
 const MAX_BYTES: i64 = 8 * 1024 * 1024;
+
+/// More than the largest blocks hold.
+pub(super) const MOST_BODIES: usize = 1 << 20;
+
+/// One is sent while the next one is read.
+const TURNS: usize = 4;

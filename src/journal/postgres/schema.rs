@@ -1,4 +1,4 @@
-//! Creates the schema, migrates it, and checks that the database is fit for a journal.
+//! Creates the schema, adds to one of an older version, and checks that the database is fit for a journal.
 
 use std::sync::Arc;
 
@@ -19,17 +19,19 @@ pub(super) struct Known {
     pub(super) shares: Share,
 }
 
-/// Checks the database, and creates or migrates the schema. Several instances may do so at the same time.
+/// Checks the database, and creates the schema. Several instances may do so at the same time. `now` is the time to use;
+/// `None` for the database's.
 pub(super) async fn prepare(
     connector: &Arc<Connector>,
     options: &PostgresOptions,
+    now: Option<i64>,
 ) -> Result<Known, PostgresError> {
     let session = connector
         .connect(&Role::Durable)
         .await
         .map_err(PostgresError::Away)?;
     check_server(connector, &session, options).await?;
-    create(&session, options).await?;
+    create(&session, options, now).await?;
     let known = known(&session, options).await;
     session.end();
     known
@@ -54,7 +56,11 @@ async fn check_server(
 }
 
 /// Creates the schema if it is not there. Afterwards it is whole: everything happens in one transaction.
-async fn create(session: &Session, options: &PostgresOptions) -> Result<(), PostgresError> {
+async fn create(
+    session: &Session,
+    options: &PostgresOptions,
+    now: Option<i64>,
+) -> Result<(), PostgresError> {
     let (schema, shares) = (&options.schema, options.shares);
     let (window, unkeyed) = (millis(options.window), millis(options.window_unkeyed));
     let span = claim_span(window.max(unkeyed));
@@ -66,7 +72,7 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
     run(session, &begin).await?;
     let created = async {
         if is_there(session, schema).await? {
-            return Ok(());
+            return add_functions(session).await;
         }
         // Not IF NOT EXISTS, which asks for the right to create one also where it exists.
         let found = session.read(HAS_SCHEMA, &[&schema]).await;
@@ -75,10 +81,11 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
         }
         run(session, TABLES).await?;
         run(session, FUNCTIONS).await?;
+        let now = now.map_or_else(|| "NULL".to_owned(), |now| now.to_string());
         let rows = format!(
             "INSERT INTO meta (format, oldest_reader, log_id, shares, dedup_window, dedup_window_unkeyed, claim_span) \
              VALUES ({FORMAT}, {FORMAT}, '{log_id}', {shares}, {window}, {unkeyed}, {span}); \
-             INSERT INTO share (no) SELECT generate_series(0, {shares})"
+             INSERT INTO share (no) SELECT generate_series(0, {shares}); SELECT make_claims_1({now})"
         );
         run(session, &rows).await
     };
@@ -89,6 +96,24 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
         "ROLLBACK"
     };
     run(session, end).await.and(created)
+}
+
+/// Makes the functions that the version has not made that created the schema. None is replaced: instances of that version
+/// go on with theirs.
+async fn add_functions(session: &Session) -> Result<(), PostgresError> {
+    let read = session.read(FOUND, &[&FORMAT]).await;
+    let found = read.map_err(|error| unfit(&error.to_string()))?;
+    let Some(found) = found.first().map(|row| row.get::<_, Vec<String>>(0)) else {
+        // It belongs to a newer version, which is found out next.
+        return Ok(());
+    };
+    for rest in FUNCTIONS.split(CREATE_FUNCTION).skip(1) {
+        let name = rest.split('(').next().unwrap_or_default();
+        if !found.iter().any(|one| one == name) {
+            run(session, &format!("{CREATE_FUNCTION}{rest}")).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a synchronous standby is connected.
@@ -176,5 +201,9 @@ const STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
     WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')";
 
 const HAS_SCHEMA: &str = "SELECT to_regnamespace($1) IS NOT NULL";
+/// The functions of the schema, unless a newer version has changed it.
+const FOUND: &str = "SELECT ARRAY(SELECT proname::text FROM pg_proc \
+    WHERE pronamespace = to_regnamespace(current_schema()::text)) FROM meta WHERE oldest_reader <= $1";
+const CREATE_FUNCTION: &str = "CREATE FUNCTION ";
 const TABLES: &str = include_str!("schema.sql");
 const FUNCTIONS: &str = include_str!("functions.sql");

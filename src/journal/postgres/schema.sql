@@ -135,9 +135,3 @@ CREATE TABLE command (
     body bytea NOT NULL
 );
 CREATE INDEX command_share ON command (share, id);
-
--- Replays: what was asked for, and how far each is.
-CREATE TABLE replay (
-    id uuid PRIMARY KEY,
-    body bytea NOT NULL
-);

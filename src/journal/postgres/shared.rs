@@ -1,7 +1,7 @@
 //! [`Shared`]: what the handle, the desks and the tasks of one instance have in common.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -12,10 +12,12 @@ use super::grants::Grants;
 use super::link::Link;
 use super::options::PostgresOptions;
 use super::peers::Peers;
+use super::reading::Bulk;
 use super::schema::Known;
 use super::verify::Verifier;
 use crate::clock::Clock;
 use crate::journal::{Seq, Share, Version};
+use crate::telemetry::AppendLock;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -30,13 +32,19 @@ pub(super) struct Shared {
     pub(super) applied: AtomicU64,
     /// For everything that has no connection of its own.
     pub(super) link: Link,
+    /// For the records that consumers and the index read.
+    pub(super) bulk: Bulk,
     pub(super) grants: Grants,
     pub(super) news: Arc<News>,
     pub(super) counts: Counts,
+    /// Takes note of how long appends wait for the others, once there are metrics.
+    pub(super) append_lock: OnceLock<AppendLock>,
     /// Whether the writer has a connection.
     pub(super) is_writing: AtomicBool,
     /// Whether a synchronous standby was connected at the last beat, or none is needed.
     pub(super) has_standby: AtomicBool,
+    /// Why the database could lose what it acknowledges, at the last beat.
+    unfit: Mutex<Option<String>>,
     /// Whether a task has ended by a panic.
     pub(super) broken: watch::Sender<bool>,
     identity: Mutex<Uuid>,
@@ -97,6 +105,7 @@ impl Shared {
         verifier: Arc<Verifier>,
         following: Arc<Following>,
         link: Link,
+        bulk: Bulk,
         news: Arc<News>,
         identity: Uuid,
     ) -> Self {
@@ -112,11 +121,14 @@ impl Shared {
             documents: watch::Sender::new(0),
             applied: AtomicU64::new(0),
             link,
+            bulk,
             grants: Grants::default(),
             news,
             counts: Counts::default(),
+            append_lock: OnceLock::new(),
             is_writing: AtomicBool::new(true),
             has_standby: AtomicBool::new(true),
+            unfit: Mutex::default(),
             broken: watch::Sender::new(false),
             identity: Mutex::new(identity),
             peers: Peers::default(),
@@ -127,6 +139,25 @@ impl Shared {
 
     pub(super) fn shares(&self) -> Share {
         self.known.shares
+    }
+
+    /// Returns why nothing may be acknowledged now.
+    pub(super) fn unfit(&self) -> Option<String> {
+        { self.unfit.lock() }
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_unfit(&self, now: Option<String>) {
+        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*unfit, &now) {
+            (None, Some(why)) => {
+                log::error!("journal: events are answered 503 until this is changed: {why}");
+            }
+            (Some(_), None) => log::info!("journal: the database is fit again"),
+            _ => {}
+        }
+        *unfit = now;
     }
 
     /// Returns the id under which this instance holds shares.

@@ -5,18 +5,40 @@
 //! events may have the same numbers. So the newest body that this instance has seen must still be there, stored by
 //! the same append. If it is not, the tail goes back to the last common body, and all desks are fenced: progress
 //! over events that are gone is never saved.
+//!
+//! It looks, too, whether the database still keeps what it acknowledges: its settings may change while it runs, and a
+//! standby may have others.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use uuid::Uuid;
 
+use super::facts::{SAFETY, unfit};
 use super::following::Following;
 use super::link::Check;
 use super::reading::Witness;
 use super::schema::{FORMAT, Known};
 use super::session::Session;
 use crate::journal::Unavailable;
+
+/// Why a database that has the log may not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It could lose what it has acknowledged.
+    Unsafe(String),
+    /// A newer version has changed the journal.
+    Newer,
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unsafe(why) => f.write_str(why),
+            Self::Newer => f.write_str(NEWER),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Verifier {
@@ -26,7 +48,8 @@ pub(super) struct Verifier {
     generation: AtomicU64,
     /// How many bodies are gone with it.
     lost: AtomicU64,
-    turn: tokio::sync::Mutex<()>,
+    /// What is found is judged one after the other.
+    turn: Mutex<()>,
 }
 
 impl Verifier {
@@ -36,7 +59,7 @@ impl Verifier {
             following,
             generation: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            turn: tokio::sync::Mutex::default(),
+            turn: Mutex::default(),
         })
     }
 
@@ -45,7 +68,12 @@ impl Verifier {
         let verifier = Arc::clone(self);
         Arc::new(move |session| {
             let verifier = Arc::clone(&verifier);
-            Box::pin(async move { verifier.verify(&session).await })
+            Box::pin(async move {
+                match verifier.verify(&session).await? {
+                    Some(unfit) => Err(Unavailable::Away(unfit.to_string())),
+                    None => Ok(()),
+                }
+            })
         })
     }
 
@@ -59,40 +87,63 @@ impl Verifier {
         self.lost.load(Ordering::SeqCst)
     }
 
-    /// Checks that the database has the log that this instance knows.
-    pub(super) async fn verify(&self, session: &Session) -> Result<(), Unavailable> {
-        let _turn = self.turn.lock().await;
-        let rows = session.read(META, &[]).await?;
-        let row = rows
-            .first()
-            .ok_or_else(|| Unavailable::Away("the table meta is empty".into()))?;
-        let (log_id, oldest): (Uuid, i32) = (row.get(0), row.get(1));
-        if log_id != self.known.log_id {
-            let why = "the database holds another journal now; start offhook again to use it";
-            return Err(Unavailable::Away(why.to_owned()));
+    /// Checks that the database has the log that this instance knows. Returns why it may not be used all the same.
+    ///
+    /// A connection without an answer does not hold up the checks of others.
+    pub(super) async fn verify(&self, session: &Session) -> Result<Option<Unfit>, Unavailable> {
+        loop {
+            let generation = self.generation();
+            let rows = session.read(META.as_str(), &[]).await?;
+            let row = rows
+                .first()
+                .ok_or_else(|| Unavailable::Away("the table meta is empty".into()))?;
+            let (log_id, oldest): (Uuid, i32) = (row.get(0), row.get(1));
+            if log_id != self.known.log_id {
+                let why = "the database holds another journal now; start offhook again to use it";
+                return Err(Unavailable::Away(why.to_owned()));
+            }
+            if oldest > FORMAT {
+                return Ok(Some(Unfit::Newer));
+            }
+            let unfit = unfit(row, 5).map(Unfit::Unsafe);
+            let witnesses = self.following.witnesses();
+            let Some(newest) = witnesses.last() else {
+                return Ok(unfit);
+            };
+            let first_seq: i64 = row.get(2);
+            let is_trimmed = newest.last < first_seq.unsigned_abs();
+            if is_trimmed
+                || common(session, std::slice::from_ref(newest))
+                    .await?
+                    .is_some()
+            {
+                return Ok(unfit);
+            }
+            let found = common(session, &witnesses).await?;
+            let head = row.get::<_, Option<i64>>(3).map(|last| Witness {
+                last: last.unsigned_abs(),
+                batch: row.get(4),
+            });
+            if self.go_back(generation, &witnesses, found, head) {
+                return Ok(unfit);
+            }
         }
-        if oldest > FORMAT {
-            let why = "a newer version of offhook has changed the journal; install it here too";
-            return Err(Unavailable::Away(why.to_owned()));
+    }
+
+    /// Begins again after the newest body that is left. Returns false, and changes nothing, if that was done since
+    /// `generation`.
+    fn go_back(
+        &self,
+        generation: u64,
+        witnesses: &[Witness],
+        found: Option<Witness>,
+        head: Option<Witness>,
+    ) -> bool {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if generation != self.generation() {
+            return false;
         }
-        let witnesses = self.following.witnesses();
-        let Some(newest) = witnesses.last() else {
-            return Ok(());
-        };
-        let first_seq: i64 = row.get(2);
-        let is_trimmed = newest.last < first_seq.unsigned_abs();
-        if is_trimmed
-            || common(session, std::slice::from_ref(newest))
-                .await?
-                .is_some()
-        {
-            return Ok(());
-        }
-        let found = common(session, &witnesses).await?;
-        let head = row.get::<_, Option<i64>>(3).map(|last| Witness {
-            last: last.unsigned_abs(),
-            batch: row.get(4),
-        });
+        let newest = witnesses[witnesses.len() - 1];
         let common = found.or(head);
         // If nothing that was seen is there, all of that is gone, and maybe more.
         let left = found.map_or(witnesses[0].last.saturating_sub(1), |found| found.last);
@@ -106,7 +157,7 @@ impl Verifier {
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.following.reset(common);
         self.lost.fetch_add(newest.last - left, Ordering::SeqCst);
-        Ok(())
+        true
     }
 }
 
@@ -124,7 +175,13 @@ async fn common(session: &Session, witnesses: &[Witness]) -> Result<Option<Witne
     }))
 }
 
-const META: &str = "SELECT m.log_id, m.oldest_reader, m.first_seq, b.last, b.batch FROM meta m \
-    LEFT JOIN (SELECT last, batch FROM block ORDER BY last DESC LIMIT 1) b ON true";
+const NEWER: &str = "a newer version of offhook has changed the journal; install it here too";
+
+static META: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT m.log_id, m.oldest_reader, m.first_seq, b.last, b.batch, {SAFETY} FROM meta m \
+         LEFT JOIN (SELECT last, batch FROM block ORDER BY last DESC LIMIT 1) b ON true"
+    )
+});
 const COMMON: &str = "SELECT b.last, b.batch FROM unnest($1::bigint[], $2::uuid[]) AS w (last, batch) \
     JOIN block b ON b.last = w.last AND b.batch = w.batch ORDER BY b.last DESC LIMIT 1";

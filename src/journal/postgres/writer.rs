@@ -3,12 +3,17 @@
 //! A connection that breaks, a missing answer, or a warning of the server make an append unknown. Its senders are
 //! told so, and nothing is sent again: a sender that comes again finds its dedup key or not. Later the writer asks
 //! whether the append was committed, only to count it.
+//!
+//! All that an append needs has one time together, `append_timeout`: the connection, that question, and the call. A body that
+//! waits behind others is answered when its own time is over (`journal.rs`), and then it is not sent.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -76,8 +81,12 @@ impl Writer {
         while self.receive().await {
             while !self.waiting.is_empty() {
                 let count = one_batch(&self.waiting);
-                let batch: Vec<Asked> = self.waiting.drain(..count).collect();
-                self.write(batch).await;
+                let mut batch: Vec<Asked> = self.waiting.drain(..count).collect();
+                // Their callers have been told already.
+                batch.retain(|asked| !asked.caller.is_closed());
+                if !batch.is_empty() {
+                    self.write(batch).await;
+                }
             }
         }
     }
@@ -95,7 +104,10 @@ impl Writer {
                 }
                 session = self.link.session_at_last() => session,
             };
-            self.works(&session).await;
+            if let Err(why) = self.works(&session, self.until()).await {
+                log::debug!("journal: it cannot be written yet: {why}");
+                self.shared.clock.sleep(PAUSE).await;
+            }
         }
         let count = self.asked.recv_many(&mut received, MAX_BATCH).await;
         self.waiting.extend(received);
@@ -122,17 +134,23 @@ impl Writer {
             let why = "no synchronous standby is connected".to_owned();
             return Err(Unavailable::Away(why));
         }
-        let session = match self.link.session().await {
-            Ok(session) => session,
-            Err(why) => return Err(self.failed(why)),
+        if let Some(why) = self.shared.unfit() {
+            return Err(Unavailable::Away(why));
+        }
+        let until = self.until();
+        let session = match timeout(self.left(until), self.link.session()).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(why)) => return Err(self.failed(why)),
+            Err(_) => return Err(self.failed(too_late())),
         };
         if !self.shared.is_writing.load(Ordering::SeqCst) || !self.in_doubt.is_empty() {
-            self.works(&session).await;
+            let works = self.works(&session, until).await;
+            works.map_err(|why| self.failed(why))?;
         }
         let mut stored = HashMap::new();
         while plan.new > 0 {
             let id = Uuid::now_v7();
-            match self.call(&session, id, batch, plan).await? {
+            match self.call(&session, until, (id, batch), plan).await? {
                 Answer::Held(found) => {
                     let before = stored.len();
                     stored.extend(found);
@@ -160,10 +178,15 @@ impl Writer {
     async fn call(
         &mut self,
         session: &Session,
-        id: Uuid,
-        batch: &[Asked],
+        until: Instant,
+        (id, batch): (Uuid, &[Asked]),
         plan: &Plan,
     ) -> Result<Answer, Unavailable> {
+        let longest = self.left(until);
+        if longest < self.shared.options.append_timeout / 2 {
+            // It would only be broken off. Nothing is stored.
+            return Err(self.failed(too_late()));
+        }
         let entries = batch.iter().map(|asked| &asked.entry);
         let blocks = plan.blocks(entries, self.shared.shares());
         let counts: Vec<i32> = blocks.iter().map(|block| block.last as i32).collect();
@@ -189,7 +212,6 @@ impl Writer {
             &keys.writes,
             &now,
         ];
-        let longest = self.shared.options.append_timeout;
         let rows = session
             .call_within(longest, APPEND, &values)
             .await
@@ -202,6 +224,9 @@ impl Writer {
                 }
                 self.failed(why)
             })?;
+        if let (Some(lock), Some(row)) = (self.shared.append_lock.get(), rows.first()) {
+            lock.waited(Duration::from_micros(number(row, 4)));
+        }
         let held = |row: &tokio_postgres::Row| row.get::<_, i32>(0) as usize;
         match rows.first() {
             Some(row) if held(row) == 0 => Ok(Answer::Stored {
@@ -219,15 +244,18 @@ impl Writer {
         }
     }
 
-    /// The connection works: asks what became of the appends in doubt.
-    async fn works(&mut self, session: &Session) {
+    /// Asks what became of the appends in doubt. Then the connection works.
+    async fn works(&mut self, session: &Session, until: Instant) -> Result<(), Unavailable> {
         while let Some(InDoubt { batch, after }) = self.in_doubt.last().copied() {
             let after = signed(after);
             let values: [&(dyn ToSql + Sync); 2] = [&batch, &after];
-            let longest = self.shared.options.append_timeout;
-            let Ok(rows) = session.call_within(longest, SETTLE, &values).await else {
-                break;
-            };
+            let asked = session.call_within(self.left(until), SETTLE, &values).await;
+            // Nothing new was sent, so nothing more is in doubt.
+            let rows = asked.map_err(|why| {
+                Unavailable::Away(format!(
+                    "an append that was broken off may still be under way: {why}"
+                ))
+            })?;
             self.in_doubt.pop();
             let (counts, is_found) = (&self.shared.counts, rows[0].get(0));
             let count = if is_found {
@@ -244,12 +272,23 @@ impl Writer {
             log::info!("journal: an append whose outcome was unknown {found}");
         }
         if session.is_closed() {
-            return;
+            let why = "the connection to the database has ended".to_owned();
+            return Err(Unavailable::Away(why));
         }
         self.shared.is_writing.store(true, Ordering::SeqCst);
         if std::mem::take(&mut self.is_logged) {
             log::info!("journal: writing again");
         }
+        Ok(())
+    }
+
+    /// Until when an append that begins now has its answer.
+    fn until(&self) -> Instant {
+        self.shared.clock.monotonic() + self.shared.options.append_timeout
+    }
+
+    fn left(&self, until: Instant) -> Duration {
+        until.saturating_duration_since(self.shared.clock.monotonic())
     }
 
     fn failed(&mut self, why: Unavailable) -> Unavailable {
@@ -263,6 +302,10 @@ impl Writer {
         }
         why
     }
+}
+
+fn too_late() -> Unavailable {
+    Unavailable::Away("the database did not answer in time".to_owned())
 }
 
 fn answer(batch: Vec<Asked>, outcome: impl Fn(usize) -> Result<Appended, Unavailable>) {
@@ -283,6 +326,9 @@ fn one_batch(waiting: &VecDeque<Asked>) -> usize {
     waiting.iter().take(MAX_BATCH).take_while(fits).count()
 }
 
+/// The pause before the database is asked again whether an append is still under way.
+const PAUSE: Duration = Duration::from_millis(100);
+
 const MAX_BATCH: usize = 1024;
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
@@ -292,5 +338,5 @@ const MAX_IN_DOUBT: usize = 1024;
 /// More than the server can have in progress.
 pub(super) const MAX_WAITING: usize = 131_072;
 
-const APPEND: &str = "SELECT held, seq, part, at FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+const APPEND: &str = "SELECT held, seq, part, at, waited FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 const SETTLE: &str = "SELECT settle_1($1, $2)";

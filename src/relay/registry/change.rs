@@ -97,10 +97,12 @@ impl Registry {
             if self.lock().len() >= MAX_SUBSCRIPTIONS {
                 return Err(ChangeError::TooMany);
             }
-            // A removal that failed halfway may have left the progress of an old subscription with this
-            // name.
-            let journal = self.pipeline.journal();
-            journal.forget_consumer(&wanted.key.consumer()).await?;
+            if !self.pipeline.is_shared() {
+                // A removal that failed halfway may have left the progress of an old subscription with this
+                // name.
+                let journal = self.pipeline.journal();
+                journal.forget_consumer(&wanted.key.consumer()).await?;
+            }
             wanted.created_at = wanted.updated_at;
         }
         let entry = self.apply(before.as_ref(), wanted).await?;
@@ -209,13 +211,11 @@ impl Registry {
             entry.gone = Arc::clone(&before.gone);
         }
         entry.version = before.map_or(0, |before| before.version);
-        if before.is_none() && self.pipeline.is_shared() {
-            // Before another instance can start it.
-            self.pipeline.introduce(&consumer).await?;
-        }
-        entry.version = self
-            .stored(&entry.subscription.key, self.save(&entry).await)
-            .await?;
+        let saved = match before.is_none() && self.pipeline.is_shared() {
+            true => self.add(&entry).await,
+            false => self.save(&entry).await,
+        };
+        entry.version = self.stored(&entry.subscription.key, saved).await?;
         self.insert(entry.clone());
         let (key, url) = (&entry.subscription.key, shown(&entry.subscription.url));
         if !entry.subscription.active {
@@ -290,8 +290,7 @@ impl Registry {
             self.lock().remove(&key);
             if self.pipeline.is_shared() {
                 // Others may still save its progress.
-                self.pipeline.stop_consumer(&key.consumer()).await;
-                self.pipeline.forget_metrics(&key.consumer());
+                self.pipeline.dismiss(&key.consumer()).await;
             } else if let Err(error) = self.pipeline.remove(&key.consumer()).await {
                 // Its consumer is stopped. A new subscription with its name first removes the old
                 // progress.

@@ -52,13 +52,24 @@ impl Registry {
             .await
             .map_err(Error::journal)?;
         let defined = journal.documents(DEFINED).await.map_err(Error::journal)?;
+        let mut stored = BTreeSet::new();
         for document in &defined {
-            if let Some(known) = read(document)
-                && let Some(entry) = self
-                    .get(&known.key)
-                    .filter(RegisteredSubscription::is_defined)
+            let Some(known) = read(document) else {
+                continue;
+            };
+            stored.insert(known.key.clone());
+            if let Some(entry) = self
+                .get(&known.key)
+                .filter(RegisteredSubscription::is_defined)
             {
                 self.apply_end(entry, &known, document.version).await?;
+            }
+        }
+        for mut entry in self.list(None) {
+            if entry.is_defined() && !stored.contains(&entry.subscription.key) {
+                // An instance whose settings lack it has removed its document.
+                entry.version = 0;
+                self.insert(entry);
             }
         }
         let mut stored = BTreeSet::new();
@@ -81,9 +92,7 @@ impl Registry {
         let gone = gone.map(|entry| entry.subscription.key);
         for key in gone.filter(|key| !stored.contains(key)).collect::<Vec<_>>() {
             self.lock().remove(&key);
-            let consumer = key.consumer();
-            self.pipeline.stop_consumer(&consumer).await;
-            self.pipeline.forget_metrics(&consumer);
+            self.pipeline.dismiss(&key.consumer()).await;
             log::info!("subscription {key}: removed by another instance");
         }
         Ok(())

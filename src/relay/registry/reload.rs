@@ -250,7 +250,12 @@ impl Registry {
             return Ok(());
         }
         self.lock().remove(key);
-        self.pipeline.remove(&key.consumer()).await?;
+        if self.pipeline.is_shared() {
+            // The settings of other instances may define it, and then it goes on there where it is.
+            self.pipeline.dismiss(&key.consumer()).await;
+        } else {
+            self.pipeline.remove(&key.consumer()).await?;
+        }
         log::info!("subscription {key}: removed");
         Ok(())
     }

@@ -1,9 +1,10 @@
-//! [`ClusterState`]: how one of several instances does that share a journal.
+//! [`ClusterState`]: how one of several instances does that share a journal. [`AppendLock`]: how its appends wait for the others.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
 
 use super::consumers::PipelineMetrics;
 use super::family::{Family, Labels, labels};
@@ -22,14 +23,36 @@ pub(crate) struct ClusterState {
     pub(crate) unknown_absent: u64,
     /// Bodies that were acknowledged and are gone.
     pub(crate) lost: u64,
+    /// Bodies that are stored, and that it has not read yet.
+    pub(crate) behind: u64,
+}
+
+/// How long appends wait for those of other instances.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+pub(crate) struct AppendLock(Histogram);
+
+#[cfg(feature = "postgres")]
+impl AppendLock {
+    pub(crate) fn waited(&self, time: Duration) {
+        self.0.observe(time.as_secs_f64());
+    }
 }
 
 impl PipelineMetrics {
+    /// Returns the handle of the appends of an instance.
+    pub(crate) fn append_lock(&self) -> AppendLock {
+        let family = &self.families.append_lock;
+        AppendLock(family.get_or_create_owned(&Labels::new()))
+    }
+
     /// Shows how the instance does.
     pub(crate) fn set_cluster(&self, state: ClusterState) {
         let (families, none) = (&self.families, Labels::new());
         let held = families.shares_held.get_or_create_owned(&none);
         held.set(state.shares);
+        let behind = families.tail_behind.get_or_create_owned(&none);
+        behind.set(state.behind);
         let left = families.lease_left.get_or_create_owned(&none);
         left.set(state.lease_left.as_secs_f64());
         set(&families.takeovers, &none, state.taken);

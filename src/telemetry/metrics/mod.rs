@@ -31,7 +31,7 @@ use crate::Timestamp;
 use family::events;
 use family::{Family, Gauge, Labels, SecondsGauge, families, family, labels, seconds};
 
-pub(crate) use cluster::ClusterState;
+pub(crate) use cluster::{AppendLock, ClusterState};
 pub(crate) use consumers::{ConsumerMetrics, ConsumerState, PipelineMetrics};
 #[cfg(feature = "sqlite")]
 pub(crate) use requests::JournalMetrics;
@@ -143,6 +143,10 @@ families! {
     fenced: Counter = Counter::default,
         "offhook_fenced_total",
         "Saves that were refused, because another instance has the share or the database has gone back";
+    append_lock: Histogram = seconds,
+        "offhook_append_lock_seconds", "Time that an append has waited for those of other instances";
+    tail_behind: Gauge = Gauge::default,
+        "offhook_tail_behind", "Bodies that are stored, and that this instance has not read yet";
     journal_unknown: Counter = Counter::default,
         "offhook_journal_unknown_total",
         "Appends without an answer of the database, by what was found later";

@@ -1,8 +1,10 @@
 //! What is asked of one instance holds for all: subscriptions, pauses, replays, and what is shown.
 
+use offhook::testing::TestRequest;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::dispatch::first_arrivals;
 use super::{Cluster, message, subscription};
 use crate::served::{Served, until};
 use crate::subscriber::{Answer, Subscriber};
@@ -85,6 +87,37 @@ async fn instances_that_run_different_settings_are_told() {
     }
     a.program.stop();
     b.program.stop();
+}
+
+/// One instance is reloaded with settings that lack the subscription. The other one goes on with it where it is, also in
+/// the shares that it gets later.
+#[actix_web::test]
+async fn a_subscription_that_one_instance_lacks_skips_nothing() {
+    let Some(mut cluster) = Cluster::new("lacks", "lease = \"6s\"\nshares = 4\n") else {
+        return;
+    };
+    let subscriber = Subscriber::start([]).await;
+    let lacking = cluster.more.clone();
+    cluster.more += &subscription(&subscriber);
+    let pair = pair(&cluster).await;
+    let (release, held) = watch::channel(false);
+    subscriber.answer(Answer::Held(held));
+    send(&pair, 0).await;
+    subscriber.asked(CONVERSATIONS).await;
+    cluster.more = lacking;
+    cluster.settings("b");
+    expect(&pair[1], 200, "POST", "/api/reload", json!({})).await;
+    // They wait behind the others, and what was settled until then is saved after them.
+    send(&pair, 1).await;
+    subscriber.answer(200);
+    release.send(true).unwrap();
+    let [a, b] = pair;
+    b.program.stop();
+    until("all handled", async || {
+        first_arrivals(&subscriber).len() == 2 * CONVERSATIONS
+    })
+    .await;
+    a.program.stop();
 }
 
 #[actix_web::test]
@@ -294,6 +327,19 @@ async fn a_pause_and_a_replay_reach_all_instances() {
     let replayed = expect(a, 200, "POST", "/api/replay", body).await;
     assert_eq!(replayed["matched"], 2 * CONVERSATIONS, "{replayed}");
     subscriber.expect(4 * CONVERSATIONS).await;
+
+    for instance in &pair {
+        let metrics = TestRequest::get("/metrics").send(instance.admin).await;
+        let metrics = metrics.text();
+        let value = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+            let value = line.map(|value| value.trim().parse::<u64>().unwrap());
+            value.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
+        };
+        // Each has taken half of the messages.
+        assert!(value("offhook_append_lock_seconds_count ") >= CONVERSATIONS as u64);
+        assert_eq!(value("offhook_tail_behind "), 0);
+    }
     for instance in pair {
         instance.program.stop();
     }

@@ -54,6 +54,15 @@ fn kills_of_instances_and_database_lose_nothing() {
 }
 
 #[test]
+fn what_is_for_a_database_is_not_ignored_without_one() {
+    for arguments in [["--instances", "5"], ["--postgres-programs", "/nowhere"]] {
+        let ran = run(&[&["verify-durability"][..], &arguments].concat());
+        assert_eq!(ran.status, 2, "{ran:?}");
+        assert!(ran.said.contains("--engine postgres"), "{ran:?}");
+    }
+}
+
+#[test]
 fn without_programs_it_says_what_to_do() {
     let arguments = [
         "verify-durability",

@@ -1,6 +1,6 @@
 //! What a start says, and what it refuses.
 
-use super::Cluster;
+use super::{Cluster, message};
 use crate::served::{Served, command};
 use crate::support::{Folder, run};
 
@@ -33,6 +33,12 @@ async fn a_start_says_where_events_are() {
 
     let served = Served::start(&folder);
     assert!(served.is_ready().await);
+    let answer = served.try_send(&message(0, 0)).await;
+    assert_eq!(answer.unwrap().status, 200);
+    let arguments = ["journal", "verify", "--json", "--settings"];
+    let ran = run(&[&arguments[..], &[path.to_str().unwrap()]].concat());
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(ran.json()["events"], 1, "{ran:?}");
     // The number of shares was fixed when the schema was made.
     let other = cluster.settings("other");
     let text = secret.replace("instance = \"first\"", "instance = \"other\"\nshares = 3");

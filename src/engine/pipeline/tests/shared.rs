@@ -1,7 +1,8 @@
 //! Tests of an instance that shares its journal with others.
 
 use super::*;
-use crate::journal::{FakeCluster, Memory, share_of};
+use crate::dispatch::ReplayRequest;
+use crate::journal::{Desks as _, FakeCluster, Grant, Hold, Memory, Position, share_of};
 use crate::testing::FakeClock;
 
 /// An instance that holds nothing yet.
@@ -66,6 +67,64 @@ async fn add_slow(world: &World, name: &str) -> Watched {
     watched
 }
 
+/// The shares go to another instance after the controls were made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_reaches_the_next_holder() {
+    let (journal, asked) = Instance::first();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let other = Instance::on(&journal, asked.cluster.beside(), &clock);
+    let mut one = asked.world.add("handler:one").await;
+    let mut there = other.world.add("handler:one").await;
+    asked.hold();
+    until("opened", || asked.runs("handler:one") == 2).await;
+    asked.world.append(1).await;
+    assert_eq!(one.next().await, (1, 1));
+    one.settled(&asked.world, 1).await;
+    let controls = asked.world.pipeline.consumers().remove(0);
+    asked.cluster.grant(0, true);
+    asked.cluster.grant(1, true);
+    until("given back", || asked.runs("handler:one") == 0).await;
+    other.hold();
+    until("opened", || other.runs("handler:one") == 2).await;
+    let replay = |id: u128, events: Vec<Seq>| {
+        let (controls, journal) = (controls.clone(), journal.clone());
+        async move {
+            let asked = ReplayRequest {
+                rate: Some(1),
+                ..ReplayRequest::default()
+            };
+            let events = events.into_iter().map(Position::first).collect();
+            let id = Uuid::from_u128(id);
+            controls.replay(&journal, id, &asked, events).await
+        }
+    };
+    assert_eq!(replay(1, vec![1]).await, Some(Ok(())));
+    assert_eq!(there.next().await, (1, 1));
+    assert_eq!(controls.pause(true).await, Some(Ok(())));
+    asked.world.append(2).await;
+    assert_eq!(asked.cluster.left(), []);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(there.all_left(), []);
+
+    // One that is cancelled before anything has begun it.
+    other.cluster.grant(0, true);
+    other.cluster.grant(1, true);
+    until("given back", || other.runs("handler:one") == 0).await;
+    assert_eq!(replay(2, vec![1]).await, Some(Ok(())));
+    let cancelled = controls.cancel_replay(Uuid::from_u128(2));
+    let meanwhile = async {
+        until("asked", || asked.cluster.left().len() == 3).await;
+        asked.hold();
+    };
+    let (cancelled, ()) = futures_util::future::join(cancelled, meanwhile).await;
+    assert_eq!(cancelled, Some(Ok(())));
+    let unknown = controls.cancel_replay(Uuid::from_u128(3)).await;
+    assert_eq!(unknown, None);
+    asked.world.pipeline.stop().await;
+    other.world.pipeline.stop().await;
+    assert_eq!((one.all_left(), there.all_left()), (vec![], vec![]));
+}
+
 /// They are with the runner of another instance, and wait there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_events_start_nowhere() {
@@ -113,6 +172,22 @@ async fn a_new_consumer_starts_after_what_others_have_answered() {
     assert_eq!(one.all_left(), []);
 }
 
+/// As when the database has gone back behind its start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_was_forgotten_skips_nothing() {
+    let (journal, instance) = Instance::first();
+    let mut one = instance.world.add("handler:one").await;
+    journal.forget_consumer("handler:one").await.unwrap();
+    for number in 1..=2 {
+        instance.world.append(number).await;
+    }
+    instance.hold();
+    let mut handed = [one.next().await.0, one.next().await.0];
+    handed.sort_unstable();
+    assert_eq!(handed, [1, 2]);
+    instance.world.pipeline.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_is_retired_beside_a_share_that_opens() {
     let (_, instance) = Instance::first();
@@ -131,6 +206,42 @@ async fn a_consumer_is_retired_beside_a_share_that_opens() {
     until("opened", || instance.runs("handler:two") == 1).await;
     assert_eq!(instance.runs("handler:one"), 0);
     instance.world.pipeline.stop().await;
+}
+
+/// As when the database answers so late that another instance has the share. The lease is a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_starts_in_a_share_that_is_not_held() {
+    let (_, instance) = Instance::first();
+    let Instance { world, cluster } = &instance;
+    let mut one = world.add("handler:one").await;
+    let share = share_of("gateway", None, 2);
+    let grant = Grant {
+        share,
+        epoch: 1,
+        is_ending: false,
+        holder: Uuid::nil(),
+    };
+    let held = watch::Sender::new(BTreeMap::new());
+    let all: Arc<dyn Cluster> = cluster.clone();
+    let open = OpenShare {
+        desk: cluster.desk_of(grant).unwrap(),
+        hold: Some(Hold::new(&all, &held.subscribe(), grant)),
+    };
+    let dispatch = &world.pipeline.dispatch;
+    // It was lost while it opened.
+    assert!(dispatch.open_share(&open).await);
+    assert_eq!(instance.runs("handler:one"), 0);
+    held.send_replace(BTreeMap::from([(share, grant)]));
+    assert!(!dispatch.complete_share(&open).await);
+    assert_eq!(instance.runs("handler:one"), 1);
+    // It was lost, and nothing has told the runner yet.
+    held.send_replace(BTreeMap::new());
+    world.append(1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(one.all_left(), []);
+    held.send_replace(BTreeMap::from([(share, grant)]));
+    assert_eq!(one.next().await, (1, 1));
+    world.pipeline.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,10 +305,7 @@ async fn one_that_cannot_start_holds_up_no_other() {
         let mut named = consumers.filter(|one| one.name() == name);
         named.next().unwrap().pause(false).await
     };
-    let resumed = async {
-        assert_eq!(pause("handler:bad").await, Some(Ok(())));
-        assert_eq!(cluster.left(), []);
-    };
+    let resumed = async { assert_eq!(pause("handler:bad").await, Some(Ok(()))) };
     let others = async {
         until("asked", || cluster.left().len() == 2).await;
         world.append(2).await;
@@ -208,6 +316,7 @@ async fn one_that_cannot_start_holds_up_no_other() {
     };
     futures_util::future::join(resumed, others).await;
     assert_eq!(bad.next().await, (1, 1));
+    until("carried out", || cluster.left().is_empty()).await;
     world.pipeline.stop().await;
     assert_eq!(bad.all_left(), []);
 }

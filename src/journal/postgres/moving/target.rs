@@ -74,7 +74,7 @@ impl PostgresTarget {
             }
         }
         if !is_resumed {
-            let prepared = prepare(&connector, &options).await;
+            let prepared = prepare(&connector, &options, None).await;
             prepared.map_err(|error| refused(error.to_string()))?;
             moving.run(CREATE).await?;
             moving.call(BEGIN, &[&from]).await?;
@@ -166,7 +166,7 @@ impl PostgresTarget {
     /// not known, so both are looked up as either; one is never the other.
     pub(in crate::journal) async fn finish_keys(&mut self, count: u64) -> Result<(), MoveError> {
         // Makes the partitions while they are empty.
-        self.moving.call("SELECT tend_claims_1(NULL)", &[]).await?;
+        self.moving.call("SELECT make_claims_1(NULL)", &[]).await?;
         self.moving
             .run("BEGIN; CREATE INDEX ON moved_key (seq, part); ANALYZE moved_key")
             .await?;

@@ -40,7 +40,10 @@ pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("{what}"));
 }
 
-async fn behind(proxy: &Proxy, server: &server::Server) -> (PostgresOptions, PostgresOptions) {
+pub(super) async fn behind(
+    proxy: &Proxy,
+    server: &server::Server,
+) -> (PostgresOptions, PostgresOptions) {
     let direct = options(server);
     let behind = PostgresOptions::new(&proxy.url()).unwrap();
     let behind = behind.schema(direct.schema.clone()).unwrap();
@@ -104,16 +107,7 @@ async fn an_append_that_was_cut_off_is_not_stored() {
         let journal = Arc::clone(&journal);
         async move { journal.append(numbered(1)).await }
     });
-    let end = "SELECT count(pg_terminate_backend(l.pid)) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-               WHERE l.locktype = 'advisory' AND NOT l.granted AND a.query LIKE '%append_1%' \
-               AND l.classid::bigint = (hashtext(current_schema())::bigint & 4294967295)";
-    loop {
-        let rows = journal.shared.link.read(end, &[]).await.unwrap();
-        if rows[0].get::<_, i64>(0) == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    cut_waiting_append(&journal).await;
     let unknown = append.await.unwrap();
     assert!(
         matches!(unknown, Err(Unavailable::Unknown(_))),
@@ -123,6 +117,23 @@ async fn an_append_that_was_cut_off_is_not_stored() {
     until("it writes again", || journal.is_ready()).await;
     assert_eq!(new(journal.as_ref(), numbered(1)).await, 1);
     until("it is decided", || journal.counts().unknown_absent == 1).await;
+}
+
+/// Ends the connection of an append that waits for the others.
+pub(super) async fn cut_waiting_append(journal: &Postgres) {
+    let end = "SELECT count(pg_terminate_backend(l.pid)) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+               WHERE l.locktype = 'advisory' AND NOT l.granted AND a.query LIKE '%append_1%' \
+               AND l.classid::bigint = (hashtext(current_schema())::bigint & 4294967295)";
+    let cutting = async {
+        loop {
+            let rows = journal.shared.link.read(end, &[]).await.unwrap();
+            if rows[0].get::<_, i64>(0) == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(HANG, cutting).await.expect("it waits");
 }
 
 /// While another transaction holds the lock for too long, nothing is stored, and that is known.

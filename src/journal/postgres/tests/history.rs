@@ -106,6 +106,7 @@ async fn a_save_without_an_answer_is_made_again() {
     let Some(server) = server::Server::shared() else {
         return;
     };
+    logged::listen();
     let journal = open(&options(server)).await;
     let desk = journal.desk(0).await.unwrap();
     save(desk.as_ref(), "a", b"one", vec![]).await;
@@ -125,6 +126,9 @@ async fn a_save_without_an_answer_is_made_again() {
     journal.forget_consumer("a").await.unwrap();
     let late = desk.save(change("a", b"late", vec![])).await;
     assert_eq!(late, Err(Unavailable::Fenced(0)));
+    assert!(logged::was_told(
+        "nothing is saved of a in share 0 any more"
+    ));
     assert_eq!(desk.saved("a").await, Ok(None));
 }
 
@@ -163,4 +167,10 @@ async fn lost_documents_are_noticed() {
     until("it is ready", || crate::journal::Log::is_ready(&journal)).await;
     let left = journal.documents("").await.unwrap();
     assert_eq!(left.len(), 1);
+    // What was lost was being applied, and is done only now.
+    journal.applied(2);
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let applied = "SELECT max(documents) FROM instance";
+    let rows = journal.shared.link.read(applied, &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, i64>(0), 0);
 }

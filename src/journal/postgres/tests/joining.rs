@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::leases::{LONG, holds_all};
+use super::leases::{LONG, gives_back, holds_all};
+use super::logs::tend;
 use super::{HANG, OwnClock, Times, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock, SystemClock};
 use crate::journal::contract::{body, duplicate, entry, new, numbered};
 use crate::journal::postgres::connect::{Connector, Role};
 use crate::journal::postgres::{Postgres, PostgresOptions};
-use crate::journal::{Documents as _, Expected, Log as _};
+use crate::journal::{Desks as _, Documents as _, Expected, Log as _};
 
-async fn run(journal: &Postgres, sql: &str) {
+pub(super) async fn run(journal: &Postgres, sql: &str) {
     let session = journal.shared.link.session().await.unwrap();
     session.run(sql).await.unwrap();
 }
 
-async fn asks(journal: &Postgres, sql: &'static str) -> i64 {
+pub(super) async fn asks(journal: &Postgres, sql: &'static str) -> i64 {
     let rows = journal.shared.link.read(sql, &[]).await.unwrap();
     rows[0].get(0)
 }
@@ -161,11 +162,7 @@ async fn buckets_follow_the_windows() {
     let times: Arc<dyn Clock> = clock.clone();
     let options = options(server);
     let with = |hours| options.clone().windows(hours * hour, hour / 60);
-    let tend = async |journal: &Postgres| {
-        let now = Some(clock.now().as_millisecond());
-        let tend = "SELECT tend_claims_1($1)";
-        journal.shared.link.call(tend, &[&now]).await.unwrap();
-    };
+    let tend = async |journal: &Postgres| tend(journal, clock.as_ref()).await;
     let keyed = |number, hours| entry(body("keyed"), number, hours * hour);
     // Buckets of 1, of 10 and of 1 hours.
     let journal = open_at(with(8), &times).await;
@@ -211,6 +208,59 @@ async fn buckets_follow_the_windows() {
     assert_eq!(asks(&journal, "SELECT count(*) FROM claim").await, 0);
     let buckets = asks(&journal, "SELECT count(*) FROM buckets_1()").await;
     assert!(buckets < 14, "{buckets}");
+}
+
+/// The schema is that of an older version, which did not have all functions. They are made, and none is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_are_missing_are_made() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server);
+    let first = open(&options).await;
+    let older = "DROP FUNCTION introduce_1; DROP FUNCTION drop_claims_1; \
+                 COMMENT ON FUNCTION lock_1 IS 'the older one'";
+    run(&first, older).await;
+    let second = open(&options).await;
+    second.introduce("a", b"head").await.unwrap();
+    assert_eq!(asks(&second, "SELECT drop_claims_1(0)::bigint").await, 0);
+    let kept = "SELECT count(*) FROM pg_proc WHERE obj_description(oid, 'pg_proc') = 'the older one' \
+                AND pronamespace = current_schema()::text::regnamespace";
+    assert_eq!(asks(&first, kept).await, 1);
+}
+
+/// A newer version has changed the journal while this one runs: it gives its shares back, takes no event, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_gives_way_to_a_newer_version() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server).shares(4).lease(LONG);
+    let journal = Arc::new(open(&options).await);
+    let mut held = journal.held();
+    holds_all(&mut held, 4).await;
+    gives_back(Arc::clone(&journal));
+    run(&journal, "UPDATE meta SET oldest_reader = 2").await;
+    journal.shared.grants.look.notify_one();
+    timeout(HANG, held.wait_for(|held| held.is_empty()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        asks(
+            &journal,
+            "SELECT count(*) FROM share WHERE holder IS NOT NULL"
+        )
+        .await,
+        0
+    );
+    let away = journal.append(numbered(1)).await.unwrap_err().to_string();
+    assert!(away.contains("a newer version"), "{away}");
+    assert!(!journal.is_ready());
+    run(&journal, "UPDATE meta SET oldest_reader = 1").await;
+    journal.shared.grants.look.notify_one();
+    holds_all(&mut held, 4).await;
+    assert_eq!(new(journal.as_ref(), numbered(1)).await, 1);
 }
 
 /// A word of SQL may be the name of a schema.

@@ -42,7 +42,7 @@ pub(super) async fn holds_all(held: &mut Held, shares: Share) -> BTreeMap<Share,
 }
 
 /// Gives back what it is to give back, as the dispatcher does.
-fn gives_back(journal: std::sync::Arc<Postgres>) {
+pub(super) fn gives_back(journal: std::sync::Arc<Postgres>) {
     tokio::spawn(async move {
         let mut held = journal.held();
         while held.changed().await.is_ok() {

@@ -1,16 +1,20 @@
 //! The log over several instances, dedup keys, and what instances tell each other.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use super::faults::until;
 use super::{HANG, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock};
 use crate::journal::contract::{WINDOW, body, duplicate, entry, new, numbered, seqs};
-use crate::journal::{Appended, DedupKey, Entry, Events, Log as _, Position};
+use crate::journal::postgres::Postgres;
+use crate::journal::postgres::reading::blocks;
+use crate::journal::{Appended, DedupKey, Documents as _, Entry, Events, Log as _, Position};
 
 /// Several instances may create the schema at the same time.
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +110,23 @@ async fn a_batch_finds_its_own_duplicates() {
     assert_eq!(seqs(&journal, 0, 10).await, [1, 2, 3, 4]);
 }
 
+/// Makes and drops buckets, as the holder of the housekeeper's share does. Returns how many were dropped.
+pub(super) async fn tend(journal: &Postgres, clock: &FakeClock) -> i32 {
+    let now = Some(clock.now().as_millisecond());
+    let mut dropped = 0;
+    for work in [
+        "SELECT make_claims_1($1)",
+        "SELECT drop_claims_1($1)",
+        "SELECT sweep_claims_1($1)::int",
+    ] {
+        let rows = journal.shared.link.call(work, &[&now]).await.unwrap();
+        if work.contains("drop") {
+            dropped = rows[0].get(0);
+        }
+    }
+    dropped
+}
+
 /// Keys are in the bucket of the end of their window. A bucket is dropped as a whole, and not before.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_buckets_of_keys_are_dropped() {
@@ -118,16 +139,7 @@ async fn old_buckets_of_keys_are_dropped() {
     let hour = Duration::from_secs(3600);
     let options = options(server).windows(8 * hour, hour / 60);
     let journal = open_at(options, &times).await;
-    let tend = async || {
-        let now = Some(clock.now().as_millisecond());
-        journal
-            .shared
-            .link
-            .call("SELECT tend_claims_1($1)", &[&now])
-            .await
-            .unwrap()[0]
-            .get::<_, i32>(0)
-    };
+    let tend = async || tend(&journal, clock.as_ref()).await;
     tend().await;
     let count = async |table: &str| {
         let sql = match table {
@@ -163,6 +175,46 @@ async fn old_buckets_of_keys_are_dropped() {
     );
 }
 
+/// What is read of the log is what was asked for, and nothing else waits behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_takes_no_more_than_it_needs() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server);
+    let (journal, other) = (Arc::new(open(&options).await), open(&options).await);
+    for number in 1..=10 {
+        new(journal.as_ref(), numbered(number)).await;
+    }
+    let blocks = async |after, most| {
+        let read = blocks(&journal.shared.link, after, most, journal.shared.shares());
+        read.await.unwrap().len()
+    };
+    assert_eq!((blocks(0, 1).await, blocks(0, 4).await), (1, 4));
+    assert_eq!((blocks(7, 100).await, blocks(u64::MAX, 4).await), (3, 0));
+    assert_eq!(journal.trim(5).await, Ok(5));
+    assert_eq!((blocks(0, 2).await, blocks(0, usize::MAX).await), (2, 5));
+
+    let lock = other.shared.link.session().await.unwrap();
+    lock.run("BEGIN; LOCK TABLE block").await.unwrap();
+    let reading = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.read(5, 2).await }
+    });
+    let waits =
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'block'::regclass AND NOT granted)";
+    let waiting = async {
+        while !lock.read(waits, &[]).await.unwrap()[0].get::<_, bool>(0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(HANG, waiting).await.expect("it waits");
+    assert_eq!(journal.documents("").await, Ok(vec![]));
+    assert!(!reading.is_finished());
+    lock.run("COMMIT").await.unwrap();
+    assert_eq!(reading.await.unwrap().unwrap().len(), 2);
+}
+
 /// Another instance hands a deleted or trimmed body over no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn others_hear_of_deletions() {
@@ -194,9 +246,20 @@ async fn others_hear_of_deletions() {
         }
     };
     timeout(HANG, told).await.expect("it is told");
+
+    // Of a body that is trimmed before the others look, there is no deletion to read.
+    let trimmed = "UPDATE meta SET deletions = 9";
+    let session = first.shared.link.session().await.unwrap();
+    session.run(trimmed).await.unwrap();
+    let following = &second.shared.following;
+    until("it knows all", || {
+        following.applied_deletions.load(Ordering::SeqCst) == 9
+    })
+    .await;
+    assert!(!following.is_behind_deletions());
 }
 
-/// Notes, commands and replays are there for every instance.
+/// Notes and commands are there for every instance.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_leave_each_other_messages() {
     let Some(server) = server::Server::shared() else {
@@ -235,11 +298,4 @@ async fn instances_leave_each_other_messages() {
         bodies,
         [("handler:x\0", &b"pause"[..]), ("handler:x\0", b"go on")]
     );
-
-    let id = uuid::Uuid::from_u128(7);
-    first.put_replay(id, Some(b"begun")).await.unwrap();
-    first.put_replay(id, Some(b"half")).await.unwrap();
-    assert_eq!(second.replays().await, Ok(vec![(id, b"half".to_vec())]));
-    second.put_replay(id, None).await.unwrap();
-    assert_eq!(first.replays().await, Ok(vec![]));
 }

@@ -12,10 +12,13 @@ use crate::clock::{Clock, SystemClock};
 use crate::journal::Memory;
 use crate::journal::contract::{Instances, Provider};
 
+mod answers;
 mod checks;
+mod documents;
 mod faults;
 mod history;
 mod joining;
+mod keys;
 mod leases;
 mod locks;
 mod logged;
@@ -24,6 +27,8 @@ mod model;
 mod proxy;
 mod server;
 mod standbys;
+#[cfg(feature = "sqlite")]
+mod verifying;
 
 use server::Server;
 

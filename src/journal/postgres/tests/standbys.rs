@@ -84,6 +84,46 @@ async fn what_an_asynchronous_standby_lacks_is_told() {
     assert_eq!(seqs(&journal, 0, 10).await, [1, 2, 3, 4]);
 }
 
+/// What makes a commit durable may change while the database runs, for connections that are there and for new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stops_to_keep_what_it_answers_is_noticed() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let options = options(&server).lease(Duration::from_secs(1));
+    let journal = open(&options.clone().instance("looks")).await;
+    let setup = open(&options).await;
+    assert_eq!(new(&journal, numbered(1)).await, 1);
+    for setting in ["full_page_writes", "synchronous_commit"] {
+        run(&setup, &format!("ALTER SYSTEM SET {setting} = off")).await;
+        run(&setup, "SELECT pg_reload_conf()").await;
+        until("it has noticed", || !journal.is_ready()).await;
+        let away = journal.append(numbered(2)).await;
+        assert!(
+            matches!(&away, Err(Unavailable::Away(why)) if why.contains(setting)),
+            "{away:?}"
+        );
+        run(&setup, &format!("ALTER SYSTEM RESET {setting}")).await;
+        run(&setup, "SELECT pg_reload_conf()").await;
+        until("it is ready again", || journal.is_ready()).await;
+    }
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'offhook looks'";
+    run(&setup, "ALTER ROLE offhook SET synchronous_commit = off").await;
+    run(&setup, cut).await;
+    let away = async {
+        while !matches!(&journal.append(numbered(2)).await,
+            Err(Unavailable::Away(why)) if why.contains("synchronous_commit is off"))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(HANG, away).await.expect("it has noticed");
+    assert!(!journal.is_ready());
+    run(&setup, "ALTER ROLE offhook RESET synchronous_commit").await;
+    until("it is ready again", || journal.is_ready()).await;
+    assert_eq!(new(&journal, numbered(2)).await, 2);
+}
+
 /// Where two copies are demanded, nothing is acknowledged while there is one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_synchronous_standby_stops_appends() {
