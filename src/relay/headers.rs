@@ -280,7 +280,10 @@ mod tests {
             "{missing}"
         );
         let empty = none().resolve("X-A", "").unwrap_err().to_string();
-        assert_eq!(empty, "the header \"x-a\": its value is empty");
+        assert_eq!(
+            empty,
+            "the header \"x-a\": its value is empty, or only white space"
+        );
     }
 
     #[test]
