@@ -40,6 +40,10 @@ pub enum Error {
     /// The journal cannot be opened.
     #[error("journal.path: {0}")]
     Journal(Box<dyn std::error::Error + Send + Sync>),
+    /// The database of the journal cannot be used.
+    #[cfg(feature = "postgres")]
+    #[error("the journal of journal.url: {0}")]
+    Database(Box<crate::journal::PostgresError>),
     /// The journal can store nothing more, because its thread has panicked. What was acknowledged is
     /// stored.
     #[error(

@@ -197,6 +197,9 @@ impl Server {
             let now = SystemClock.now();
             let rows = page.list.into_iter().map(|one| row(one, now));
             table::print(headings, rows, none)?;
+            if let Some(warning) = page.warning {
+                output::note(&format!("warning: {}", escape_controls(&warning)));
+            }
             if let Some(next) = page.next {
                 let next = escape_controls(&next);
                 output::note(&format!("There are older ones: --before {next}"));
@@ -324,6 +327,8 @@ struct Page<T> {
     )]
     list: Vec<T>,
     next: Option<String>,
+    /// What somebody should look at.
+    warning: Option<String>,
 }
 
 /// An answer that refuses what was asked.

@@ -104,7 +104,8 @@ impl Opened {
             what: "the thread that opens the journal",
             error,
         })?;
-        let journal = Arc::new(opened.map_err(Error::journal)?);
+        let opened = opened.map_err(|error| Error::Database(Box::new(error)))?;
+        let journal = Arc::new(opened);
         let opened = Self {
             cluster: Some(Arc::clone(&journal) as _),
             ..Self::without_search(Arc::clone(&journal) as _)

@@ -5,6 +5,7 @@
 //! using its shares earlier: four fifths of a lease after it has *sent* its last renewal, and time in which its machine was
 //! suspended counts. So only the rates of clocks matter.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -221,6 +222,8 @@ impl Heart {
     ) -> Result<(), Unavailable> {
         let (ids, beats): (Vec<Uuid>, Vec<Uuid>) = (row.get(7), row.get(8));
         let leases: Vec<i64> = row.get(13);
+        let names: Vec<String> = row.get(14);
+        let names: HashMap<Uuid, String> = ids.iter().copied().zip(names).collect();
         let seen = ids.into_iter().zip(beats).zip(leases);
         let seen = seen.map(|((id, beat), lease)| Seen {
             id,
@@ -236,7 +239,8 @@ impl Heart {
         for (id, beat) in self.others.vanished(own, &seen, now, lease) {
             let rows = session.call(BURY, &[&id, &beat]).await?;
             if rows[0].get(0) {
-                log::warn!("journal: the instance {id} has vanished; its shares are taken");
+                let name = names.get(&id).map_or("?", String::as_str);
+                log::warn!("journal: the instance {name} has vanished; its shares are taken");
                 self.shared.grants.look.notify_one();
             }
         }

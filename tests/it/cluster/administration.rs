@@ -8,7 +8,7 @@ use super::dispatch::first_arrivals;
 use super::{Cluster, message, subscription};
 use crate::served::{Served, until};
 use crate::subscriber::{Answer, Subscriber};
-use crate::support::ask;
+use crate::support::{ask, run};
 
 pub(super) const HOOK: &str = "/sessions/*/webhook";
 const CONSUMER: &str = "/api/consumers/subscription:*:default";
@@ -77,6 +77,8 @@ async fn instances_that_run_different_settings_are_told() {
             "{text}"
         );
     }
+    let ran = run(&["consumers", "--admin", &format!("http://{}", a.admin)]);
+    assert!(ran.said.contains("warning: "), "{ran:?}");
     // The other one may have logged it before it listened.
     a.program.logged("the instances run different settings");
     cluster.more = same;

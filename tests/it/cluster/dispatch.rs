@@ -86,8 +86,12 @@ async fn all_is_handled_when_one_of_three_is_killed() {
         .filter(|one| ids[..before].contains(one))
         .collect();
     assert!(again.len() < before / 2, "{again:?}");
-    a.program.stop();
-    c.program.stop();
+    let said = [a, c].map(|left| {
+        left.program.signal("TERM");
+        left.program.all_logged()
+    });
+    let vanished = |said: &String| said.contains("the instance b has vanished");
+    assert!(said.iter().any(vanished), "{said:?}");
 }
 
 /// With a lease of a minute, only what is given back goes on in time.

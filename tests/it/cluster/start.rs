@@ -55,7 +55,8 @@ async fn a_start_says_where_events_are() {
     let text = secret.replace(host, "127.0.0.1:1");
     std::fs::write(other.0.join("settings.toml"), text).unwrap();
     let said = refused(&other);
-    assert!(said.contains("the database cannot be used now"), "{said}");
+    let url = "journal.url: the database cannot be used now";
+    assert!(said.contains(url), "{said}");
     assert!(!said.contains("geheim"), "{said}");
     served.program.stop();
 }
