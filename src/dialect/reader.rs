@@ -187,7 +187,7 @@ impl BodyReader {
         if events.is_empty() {
             events.push(unknown(UnknownReason::NoEvents));
         }
-        if let Some(name) = self.header(headers, self.0.hints.event_header.as_deref()) {
+        if let Some(name) = self.event_header(headers) {
             for event in &mut events {
                 if let Event::Unknown(event) = event
                     && event.name.is_none()
@@ -211,6 +211,15 @@ impl BodyReader {
         } else {
             (self.0.dialect.events(text), Vec::new())
         }
+    }
+
+    /// The name of the event in the header that may have it.
+    pub(crate) fn event_header<'a>(
+        &self,
+        headers: &'a [(Cow<'_, str>, Bytes)],
+    ) -> Option<&'a [u8]> {
+        let name = self.header(headers, self.0.hints.event_header.as_deref());
+        name.map(|name| &**name)
     }
 
     /// The ids that the sender itself gave to a body and to its events.

@@ -42,7 +42,7 @@ impl Telegram {
         let json = whole.get(name);
         match name {
             "callback_query" => callback(json, all),
-            _ => message(name, json, all),
+            _ => message(name, json, whole.get("update_id"), all),
         }
     }
 }
@@ -74,7 +74,7 @@ fn unknown(body: &ByteString, whole: &Picked<'_, { UPDATE.len() }>, all: &mut Co
     );
 }
 
-fn message(name: &str, json: Option<&str>, all: &mut Collector<'_>) {
+fn message(name: &str, json: Option<&str>, update: Option<&str>, all: &mut Collector<'_>) {
     let mut message = Picked::of(json, MESSAGE);
     let event = |all: &mut Collector<'_>| {
         let mut event = MessageEvent::default();
@@ -98,8 +98,13 @@ fn message(name: &str, json: Option<&str>, all: &mut Collector<'_>) {
         Event::Change(event)
     };
     let json = json.unwrap_or_default();
-    // Its times too: what is sent once more has the same, and a text may be changed back to an earlier one.
-    all.push(event, |hasher| hasher.object(json, &[]));
+    // Its times too, and of an edit the number of the update, because times are in seconds: what is sent once more has
+    // the same, and a text may be changed back to an earlier one.
+    let update = update.filter(|_| name.starts_with("edited_"));
+    all.push(event, |hasher| {
+        update.into_iter().for_each(|update| hasher.json(update));
+        hasher.object(json, &[])
+    });
 }
 
 /// A button was pressed.

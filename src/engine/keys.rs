@@ -46,6 +46,7 @@ pub(super) fn parts(
     let body = received.session.as_deref();
     let ids = reader.map(|reader| reader.event_ids(&received.content, &received.headers));
     let ids: EventIds = ids.unwrap_or_default();
+    let name = reader.and_then(|reader| reader.event_header(&received.headers));
     let parts = (1..)
         .zip(events.iter().take(MAX_PARTS))
         .map(|(part, event)| {
@@ -54,6 +55,7 @@ pub(super) fn parts(
                 received,
                 content: contents.get(usize::from(part) - 1).and_then(Option::as_ref),
                 session: session.unwrap_or_default(),
+                name,
                 part,
                 windows,
             };
@@ -94,6 +96,8 @@ struct Keys<'a> {
     /// The hash of what the event says; `None` if only the bytes of the body tell.
     content: Option<&'a ContentHash>,
     session: &'a str,
+    /// What a header says happened.
+    name: Option<&'a [u8]>,
     part: Part,
     windows: Windows,
 }
@@ -163,11 +167,16 @@ impl Keys<'_> {
 
     fn by_bytes(&self) -> DedupKey {
         let part = self.part.to_le_bytes();
-        let parts: [&[u8]; 3] = [b"body", &self.received.body, &part];
+        let mut parts: Vec<&[u8]> = vec![b"body", &self.received.body];
         // The first event has the key that a whole body had before bodies had parts.
-        let parts = if self.part == 1 { &parts[..2] } else { &parts };
+        if self.part > 1 {
+            parts.push(&part);
+        }
+        if let Some(name) = self.name {
+            parts.extend([b"name", name]);
+        }
         DedupKey {
-            hash: self.hash(parts),
+            hash: self.hash(&parts),
             window: self.windows.unkeyed,
             state: None,
             named: false,

@@ -126,6 +126,23 @@ fn the_senders_own_id_alone_decides() {
     assert_eq!(key("", None, "{}").window, WINDOWS.unkeyed);
 }
 
+/// A body that says nothing of what happened is another event under another name.
+#[test]
+fn the_name_in_a_header_counts() {
+    let hints = Hints {
+        event_header: Some("x-event".to_owned()),
+        ..Hints::default()
+    };
+    let reader = BodyReader::new(Arc::new(Raw::default()), hints, 1 << 20);
+    let key = |name: &'static str| {
+        let mut received = Received::new("s", r#"{"id":1}"#);
+        received.headers = vec![("x-event".into(), Bytes::from_static(name.as_bytes()))];
+        keys(&reader, &received)[0]
+    };
+    assert_eq!(key("created"), key("created"));
+    assert_ne!(key("created").hash, key("deleted").hash);
+}
+
 fn of(dialect: impl crate::dialect::Dialect, body: &str) -> Vec<DedupKey> {
     let reader = BodyReader::new(Arc::new(dialect), Hints::default(), 1 << 20).with_contents();
     keys(&reader, &Received::new("s", body.to_owned()))
@@ -250,6 +267,18 @@ fn a_change_that_comes_again_later_is_new() {
             )
         }),
     ];
+    // Within a second.
+    let edited = |update: u32, text: &str| {
+        let edited = format!(
+            r#"{{"message_id":1,"chat":{{"id":2}},"date":1,"edit_date":7,"text":"{text}"}}"#
+        );
+        of(
+            Telegram,
+            &format!(r#"{{"update_id":{update},"edited_message":{edited}}}"#),
+        )
+    };
+    assert_ne!(edited(1, "A"), edited(3, "A"));
+    assert_eq!(edited(1, "A"), edited(1, "A"));
     for (name, of) in dialects {
         let changes = [("A", 1), ("B", 2), ("A", 3), ("B", 4)];
         let keys = changes.map(|(text, at)| of(text, at));
