@@ -74,8 +74,8 @@ struct Session {
     #[arg(long, value_name = "NAME", default_value = "codeskytz")]
     kind: Kind,
 
-    /// The base URL of the gateway's API; for telegram and meta that of Telegram and Meta by default
-    #[arg(long, value_name = "URL", env = "OFFHOOK_GATEWAY")]
+    /// The base URL of the gateway's API; default: that of Telegram and of Meta, for others what OFFHOOK_GATEWAY says
+    #[arg(long, value_name = "URL")]
     gateway: Option<String>,
 
     /// The session's id: for evolution the instance, for gowa the device, for meta the business account, for
@@ -92,9 +92,9 @@ struct Session {
     headers: Vec<String>,
 
     /// What authorizes us, where this kind of gateway takes it: a header X-API-Key; for gowa user:password, for
-    /// telegram the bot's token, for meta an access token. env:NAME, file:PATH, or the text itself
-    #[arg(long, value_name = "KEY", env = "OFFHOOK_GATEWAY_KEY")]
-    #[arg(hide_env_values = true, allow_hyphen_values = true)]
+    /// telegram the bot's token, for meta an access token. env:NAME, file:PATH, or the text itself. Default, but not for
+    /// telegram and meta: what OFFHOOK_GATEWAY_KEY says
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     api_key: Option<String>,
 
     /// Print one JSON object instead
@@ -177,9 +177,14 @@ impl Session {
 
     fn client(&self) -> Result<GatewayClient, Failure> {
         let wrong = |error: GatewayError| Failure::usage(format!("--gateway: {error}"));
-        let url = self.gateway.as_deref().or(self.kind.default_url());
+        // What the environment says is of the gateway that one has, and must not meet Telegram or Meta.
+        let has_own = self.kind.default_url().is_none();
+        let variable = |name| std::env::var(name).ok().filter(|_| has_own);
+        let url = self.gateway.clone();
+        let url = url.or_else(|| self.kind.default_url().map(str::to_owned));
+        let url = url.or_else(|| variable("OFFHOOK_GATEWAY"));
         let missing = "--gateway is missing; it is the base URL of the gateway's API";
-        let url = url.ok_or_else(|| Failure::usage(missing))?;
+        let url = &url.ok_or_else(|| Failure::usage(missing))?;
         let mut target = Target::of(self.kind, url).map_err(wrong)?;
         if let Some(shape) = self.shape {
             if self.kind != Kind::Codeskytz {
@@ -194,7 +199,8 @@ impl Session {
             let with_header = target.header(name.trim(), value.trim());
             target = with_header.map_err(Failure::usage)?;
         }
-        if let Some(key) = &self.api_key {
+        let key = self.api_key.clone();
+        if let Some(key) = &key.or_else(|| variable("OFFHOOK_GATEWAY_KEY")) {
             target = target.api_key(key).map_err(|error| match error {
                 GatewayError::Key(_) => Failure::usage(format!("--api-key: {error}")),
                 error => Failure::usage(error),

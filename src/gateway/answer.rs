@@ -13,7 +13,7 @@ use crate::escape_controls;
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The body's first 64 KiB, as text.
+    /// The body as text. Of one that is longer than 64 KiB only its length.
     pub text: String,
     /// The body as JSON, if it is JSON.
     pub json: Option<Value>,
@@ -31,7 +31,7 @@ pub enum Verdict {
     Accepted,
     /// 2xx, but the JSON says `"success": false` or `"ok": false`.
     SaysNo,
-    /// 2xx, but not JSON. No gateway answers like that.
+    /// 2xx, but not JSON, or not the JSON of such a gateway.
     NotJson,
     /// 2xx, but more than 64 KiB, so it was not read to its end.
     TooLong,
@@ -80,6 +80,8 @@ impl Answer {
             // Keeps the text as it came, with the order of its fields.
             Some(_) if json == original => text.to_owned(),
             Some(json) => json.to_string(),
+            // Without its names nothing says which of its values are secrets.
+            None if cut => format!("({} bytes and more)", body.len()),
             None => mask.text(text),
         };
         Self {

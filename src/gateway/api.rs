@@ -136,6 +136,8 @@ pub(super) enum Next {
     Nothing,
     /// Nothing, because it is already as it should be.
     Unchanged,
+    /// Nothing, because it is no answer of such a gateway.
+    Odd,
     /// Another request.
     Send(Request),
 }
@@ -217,6 +219,7 @@ pub(super) fn next_in_words(request: Request, status: u16, json: &Value) -> Stri
     match request.then.expect("something follows")(status, json) {
         Next::Nothing => "nothing".to_owned(),
         Next::Unchanged => "unchanged".to_owned(),
+        Next::Odd => "odd".to_owned(),
         Next::Send(request) => in_words(&request),
     }
 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::api::{Next, Request};
 use super::mask::Mask;
-use super::{Answer, Gateway};
+use super::{Answer, Gateway, Verdict};
 use crate::relay::http_client::{HttpClient, Unanswered};
 
 /// The gateway that is called, and how.
@@ -103,7 +103,12 @@ impl Call {
         let status = answered.response.status().as_u16();
         let body = answered.response.body();
         let mut answer = Answer::new(status, body, answered.is_cut, &mask);
-        let Some(then) = self.request.then.filter(|_| !answered.is_cut) else {
+        // What follows would be built on a failure.
+        let is_failure = matches!(
+            answer.verdict,
+            Verdict::SaysNo | Verdict::NotJson | Verdict::TooLong
+        );
+        let Some(then) = self.request.then.filter(|_| !is_failure) else {
             return Ok((answer, None));
         };
         // The answer's own JSON has no secrets any more.
@@ -112,6 +117,10 @@ impl Call {
             Next::Nothing => None,
             Next::Unchanged => {
                 answer.unchanged = true;
+                None
+            }
+            Next::Odd => {
+                answer.verdict = Verdict::NotJson;
                 None
             }
             Next::Send(request) => Some(Self::new(connection, request, mask)),

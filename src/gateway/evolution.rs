@@ -4,7 +4,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::GatewayError;
-use super::api::{Api, Key, Next, Request, Telling, check_each};
+use super::api::{Api, Body, Key, Next, Request, Telling, check_each};
+use super::mask::MASKED;
 
 pub(super) struct Evolution;
 
@@ -68,8 +69,15 @@ impl Api for Evolution {
                 .as_str()
                 .filter(|_| answer["enabled"] != Value::Bool(false));
             url.map_or(Next::Unchanged, |url| {
-                let webhook = json!({"enabled": false, "url": url, "events": []});
-                Next::Send(set(&session).json(&json!({ "webhook": webhook })))
+                let body = |url: &str| {
+                    let webhook = json!({"enabled": false, "url": url, "events": []});
+                    json!({ "webhook": webhook }).to_string()
+                };
+                // The URL may hold a token.
+                Next::Send(set(&session).body(Body {
+                    sent: body(url),
+                    shown: body(MASKED),
+                }))
             })
         }))
     }
@@ -104,7 +112,7 @@ mod tests {
         };
         assert_eq!(
             after(200, json!({"url": "https://old", "enabled": true})),
-            r#"POST /webhook/set/i {"webhook":{"enabled":false,"events":[],"url":"https://old"}}"#
+            r#"POST /webhook/set/i {"webhook":{"enabled":false,"events":[],"url":"***"}}"#
         );
         assert_eq!(
             after(200, json!({"url": "https://old", "enabled": false})),

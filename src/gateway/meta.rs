@@ -60,7 +60,8 @@ impl Api for Meta {
     }
 
     fn remove(&self, session: &str, _: Option<&str>) -> Result<Request, GatewayError> {
-        Ok(Request::new(Method::DELETE, &[session, "subscribed_apps"]))
+        // To subscribe without a URL takes the account's own away. DELETE would unsubscribe the app from the account.
+        Ok(Request::new(Method::POST, &[session, "subscribed_apps"]))
     }
 
     fn show(&self, session: &str) -> Request {
@@ -126,7 +127,7 @@ mod tests {
             r#"POST /7/subscriptions {"callback_url":"https://me/hook","fields":"messages,calls","object":"whatsapp_business_account","verify_token":"***"}"#
         );
         let removed = |api: &dyn Api| in_words(&api.remove("7", None).unwrap());
-        assert_eq!(removed(&Meta), "DELETE /7/subscribed_apps");
+        assert_eq!(removed(&Meta), "POST /7/subscribed_apps");
         assert_eq!(
             removed(&MetaApp),
             "DELETE /7/subscriptions?object=whatsapp_business_account"

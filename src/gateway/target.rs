@@ -193,6 +193,11 @@ impl Gateway {
         has_one.then_some(()).ok_or_else(missing)
     }
 
+    /// Whether anything authorizes us.
+    pub fn is_authorized(&self) -> bool {
+        self.token.is_some() || !self.headers.is_empty()
+    }
+
     /// The URL of a request: as it is called, and as it may be shown.
     pub(super) fn address(&self, request: &Request) -> (Url, String) {
         let at = |token: Option<&str>| {

@@ -86,13 +86,17 @@ impl Api for Waha {
 
 /// Our entry in the list of webhooks.
 fn entry(told: Told<'_>) -> Value {
-    json!({
+    let mut entry = json!({
         "url": told.url,
         "events": told.events,
-        "hmac": told.secret.map(|key| json!({ "key": key })),
         // By default it gives up after 30 s; this way after 18 h.
         "retries": {"policy": "exponential", "delaySeconds": 2, "attempts": 15},
-    })
+    });
+    // Otherwise the key that is there stays.
+    if let Some(key) = told.secret {
+        entry["hmac"] = json!({ "key": key });
+    }
+    entry
 }
 
 /// Puts a session's configuration with other webhooks, if `edit` changes them. It returns the place of the changed
@@ -103,13 +107,12 @@ fn change(
     status: u16,
     edit: impl FnOnce(&mut Vec<Value>) -> Option<(usize, Value)>,
 ) -> Next {
-    if !(200..300).contains(&status) || !answer.is_object() {
+    if !(200..300).contains(&status) {
         return Next::Nothing;
     }
-    let config = answer["config"].as_object().cloned();
-    let mut config = config.unwrap_or_else(Map::new);
-    let webhooks = config.get("webhooks").and_then(Value::as_array);
-    let mut webhooks = webhooks.cloned().unwrap_or_default();
+    let Some((mut config, mut webhooks)) = configuration(answer) else {
+        return Next::Odd;
+    };
     let Some((ours, shown_url)) = edit(&mut webhooks) else {
         return Next::Unchanged;
     };
@@ -123,6 +126,22 @@ fn change(
     let shown = body.to_string();
     let request = Request::new(Method::PUT, &["api", "sessions", session]);
     Next::Send(request.body(Body { sent, shown }))
+}
+
+/// A session's configuration, and the webhooks in it. `None` for an answer without one: to replace what is not known
+/// would remove it.
+fn configuration(answer: &Value) -> Option<(Map<String, Value>, Vec<Value>)> {
+    let config = match answer.get("config")? {
+        Value::Null => Map::new(),
+        Value::Object(config) => config.clone(),
+        _ => return None,
+    };
+    let webhooks = match config.get("webhooks") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(webhooks)) => webhooks.clone(),
+        Some(_) => return None,
+    };
+    Some((config, webhooks))
 }
 
 /// The fields of `old`, and over them those of `new`.
@@ -214,7 +233,30 @@ mod tests {
         let made = format!(r#"POST /api/sessions {{"config":{{"webhooks":[{OURS}]}},"name":"s"}}"#);
         assert_eq!(after(404, &json!({"statusCode": 404})), made);
         assert_eq!(after(401, &json!({})), "nothing");
-        assert_eq!(after(200, &Value::Null), "nothing");
+        for odd in [
+            Value::Null,
+            json!([]),
+            json!({}),
+            json!({"config": []}),
+            json!({"config": {"webhooks": {}}}),
+        ] {
+            assert_eq!(after(200, &odd), "odd", "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_stays() {
+        let request = Waha.register("s", &told(&["session.status"], None));
+        let ours =
+            json!({"url": "https://me/hook", "events": ["message"], "hmac": {"key": "kept"}});
+        let found = json!({"config": {"webhooks": [ours]}});
+        let Next::Send(request) = (request.then.unwrap())(200, &found) else {
+            panic!("nothing is sent")
+        };
+        let sent: Value = serde_json::from_str(&request.body.unwrap().sent).unwrap();
+        let ours = &sent["config"]["webhooks"][0];
+        assert_eq!(ours["hmac"]["key"], "kept");
+        assert_eq!(ours["events"], json!(["session.status"]));
     }
 
     #[test]

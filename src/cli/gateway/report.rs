@@ -86,7 +86,7 @@ pub(super) fn hint(gateway: &Gateway, answer: &Result<Answer, Unanswered>) -> Op
             "The API is elsewhere, and redirects are not followed: give its own URL with \
              --gateway."
         }
-        Ok(Verdict::Unauthorized) if gateway.header_names().next().is_none() => {
+        Ok(Verdict::Unauthorized) if !gateway.is_authorized() => {
             "The gateway asks for authorization: give it with --api-key, or with --header \
              'Authorization: Bearer …'."
         }

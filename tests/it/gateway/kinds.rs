@@ -195,6 +195,89 @@ fn a_session_that_is_right_is_not_restarted() {
     assert!(!format!("{ran:?}").contains("hidden"), "{ran:?}");
 }
 
+/// Nothing is done where the first answer is no answer of such a gateway.
+#[test]
+fn what_is_not_done_is_no_success() {
+    let waha: &[&str] = &["--session", "s", "--secret", "hidden"];
+    let wuzapi: &[&str] = &[
+        "--api-key",
+        "hidden",
+        "--secret",
+        "hidden-0123456789-0123456789-012345",
+    ];
+    let table = [
+        ("waha", waha, 200, "", "That is not the answer of a gateway"),
+        (
+            "waha",
+            waha,
+            200,
+            "[]",
+            "That is not the answer of a gateway",
+        ),
+        (
+            "waha",
+            waha,
+            200,
+            "{}",
+            "That is not the answer of a gateway",
+        ),
+        ("waha", waha, 200, r#"{"success":false}"#, "no success"),
+        ("wuzapi", wuzapi, 200, r#"{"success":false}"#, "no success"),
+        (
+            "wuzapi",
+            wuzapi,
+            200,
+            "<html>",
+            "That is not the answer of a gateway",
+        ),
+    ];
+    for (kind, options, status, body, hint) in table {
+        let server = Scripted::start(vec![answer(status, body), answer(200, YES)]);
+        let webhook = ["--webhook-url", "http://127.0.0.1:5000/x"];
+        let ran = of_kind("register", kind, &server, &[&webhook, options].concat());
+        assert_eq!(server.rest().len(), 1, "{kind} {body}");
+        assert!(ran.status == 1 && ran.said.contains(hint), "{ran:?}");
+        assert!(!format!("{ran:?}").contains("hidden"), "{ran:?}");
+    }
+}
+
+/// A key of the environment is for the gateway that one has.
+#[test]
+fn telegram_gets_no_key_of_another_gateway() {
+    let server = Scripted::start(vec![answer(401, r#"{"ok":false}"#)]);
+    let url = server.url();
+    let register = [
+        "gateway",
+        "register",
+        "--kind",
+        "telegram",
+        "--webhook-url",
+        "http://127.0.0.1:5000/x",
+    ];
+    let mut alone = command(&register);
+    let alone = alone
+        .env("OFFHOOK_GATEWAY", &url)
+        .env("OFFHOOK_GATEWAY_KEY", "1:hidden");
+    let ran: Ran = alone.output().unwrap().into();
+    assert!(
+        ran.status == 2 && ran.said.contains("--api-key: the key is missing"),
+        "{ran:?}"
+    );
+    assert!(server.rest().is_empty());
+    let given = ["--api-key", "1:hidden", "--gateway", &url];
+    let ran: Ran = command(&[&register[..], &given].concat())
+        .output()
+        .unwrap()
+        .into();
+    assert!(
+        ran.status == 1
+            && ran
+                .said
+                .contains("rejects the value of --header or --api-key"),
+        "{ran:?}"
+    );
+}
+
 #[test]
 fn what_a_kind_does_not_take_is_refused_before_sending() {
     let server = Scripted::start(vec![answer(200, YES)]);
