@@ -196,7 +196,10 @@ impl Settings {
         }
         for one in &self.gateways {
             let (name, url) = (&one.name, one.gateway.url());
-            only_one("gateways", format!("two gateways have the name {name:?}"));
+            only_one(
+                "gateways",
+                format!("two gateways have the name {name:?}; give each its own with name = …"),
+            );
             for session in &one.sessions {
                 let text = format!("the session {session:?} is registered twice at {url}");
                 only_one("gateways", text);

@@ -182,7 +182,7 @@ const ADDED: &[(&str, &str)] = &[
     ),
     (
         "[[gateways]]\nurl = \"https://gw\"\nsessions = [\"t\"]\nwebhook_url = \"http://m\"\n",
-        ": two gateways have the name \"gw\"",
+        ": two gateways have the name \"gw\"; give each its own with name = …",
     ),
 ];
 
