@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, OpenFlags, Transaction};
+use rusqlite::{Connection, Error, OpenFlags};
 
 use super::checkpoint::{Checkpointer, save_wal};
 use super::delete::Deleted;
@@ -12,6 +12,7 @@ use super::files::{Gone, OpenFiles};
 use super::folder::OpenError;
 use super::known::{Known, unreadable};
 use super::readers::Readers;
+use super::sql::Transaction;
 use super::{delete, reading, rows, schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
@@ -182,8 +183,7 @@ impl OpenDatabase {
         known.block.kept_at = known.kept_at;
         let _turn = self.checkpointer.commit();
         let mut step = Step {
-            // Rolled back if it is dropped without a commit.
-            transaction: self.database.transaction()?,
+            transaction: Transaction::begin(&mut self.database)?,
             kept_at: Timestamp::from_millisecond(known.kept_at).unwrap_or_default(),
             known,
             records: Vec::new(),

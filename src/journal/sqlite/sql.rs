@@ -1,5 +1,7 @@
 //! What several files with statements use.
 
+use std::ops::Deref;
+
 use rusqlite::{Connection, Params};
 
 /// Runs a statement, which is prepared once.
@@ -9,6 +11,38 @@ pub(super) fn execute(
     values: impl Params,
 ) -> rusqlite::Result<()> {
     database.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+/// A transaction. Unlike that of rusqlite it does not have SQLite read its statements again each time. It is rolled
+/// back if it is dropped without a commit.
+pub(super) struct Transaction<'a>(&'a Connection);
+
+impl<'a> Transaction<'a> {
+    pub(super) fn begin(database: &'a mut Connection) -> rusqlite::Result<Self> {
+        execute(database, "BEGIN", [])?;
+        Ok(Self(database))
+    }
+
+    pub(super) fn commit(self) -> rusqlite::Result<()> {
+        execute(self.0, "COMMIT", [])
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // SQLite has already ended it, or a statement that fails now is repeated by the next one to begin.
+        if !self.0.is_autocommit() {
+            let _ = execute(self.0, "ROLLBACK", []);
+        }
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
 }
 
 /// SQLite's integers are signed.

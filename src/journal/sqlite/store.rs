@@ -64,7 +64,8 @@ pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
 /// everything, and the next commit starts the WAL from its beginning. Returns how many pages the WAL
 /// has, and how many of them are left.
 pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<(usize, usize)> {
-    database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+    let mut checkpoint = database.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+    checkpoint.query_row([], |row| {
         // -1 if another process makes a checkpoint.
         let (all, brought_in): (i64, i64) = (row.get(1)?, row.get(2)?);
         let pages = |count: i64| usize::try_from(count).unwrap_or(0);
@@ -205,8 +206,10 @@ pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
 
 /// The same of a database that is attached by this name.
 pub(super) fn bytes_in(database: &Connection, schema: &str) -> rusqlite::Result<u64> {
-    let pragma =
-        |name: &str| database.pragma_query_value(Some(schema), name, |row| row.get::<_, u64>(0));
+    let pragma = |name: &str| {
+        let mut pragma = database.prepare_cached(&format!("PRAGMA {schema}.{name}"))?;
+        pragma.query_row([], |row| row.get::<_, u64>(0))
+    };
     let used = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     Ok(used * pragma("page_size")?)
 }
