@@ -26,17 +26,46 @@ pub struct Tail {
 
 #[derive(Debug, Default)]
 struct TailRecords {
-    newest: VecDeque<Arc<Record>>,
+    newest: VecDeque<Weighed>,
     bytes: usize,
     /// The head of each time that the tail has begun again.
     reset_to: Vec<Seq>,
 }
 
+/// A record with its [`weight`]: the record that leaves the tail was last read long ago, and reading it again to weigh
+/// it would wait for the memory.
+#[derive(Debug)]
+struct Weighed {
+    record: Arc<Record>,
+    weight: usize,
+}
+
+impl From<Record> for Weighed {
+    fn from(record: Record) -> Self {
+        Self {
+            weight: weight(&record),
+            record: Arc::new(record),
+        }
+    }
+}
+
 impl TailRecords {
     /// Returns where the record is, or would be if it is newer than all; `None` if it is older.
     fn index(&self, seq: Seq) -> Option<usize> {
-        let first = self.newest.front()?.seq;
+        let first = self.newest.front()?.record.seq;
         usize::try_from(seq.checked_sub(first)?).ok()
+    }
+
+    fn push(&mut self, record: Record) {
+        let record = Weighed::from(record);
+        self.bytes += record.weight;
+        self.newest.push_back(record);
+    }
+
+    fn pop_oldest(&mut self) -> Option<Arc<Record>> {
+        let oldest = self.newest.pop_front()?;
+        self.bytes -= oldest.weight;
+        Some(oldest.record)
     }
 }
 
@@ -56,10 +85,8 @@ impl Tail {
     pub fn remove_up_to(&self, seq: Seq) {
         self.removed.fetch_max(seq, Ordering::Relaxed);
         let mut tail = self.lock();
-        while tail.newest.front().is_some_and(|record| record.seq <= seq) {
-            if let Some(oldest) = tail.newest.pop_front() {
-                tail.bytes -= weight(&oldest);
-            }
+        while { tail.newest.front() }.is_some_and(|oldest| oldest.record.seq <= seq) {
+            tail.pop_oldest();
         }
     }
 
@@ -71,12 +98,12 @@ impl Tail {
             let Some(index) = tail.index(*seq) else {
                 continue;
             };
-            if let Some(record) = tail.newest.get_mut(index)
-                && record.missing.is_none()
+            if let Some(found) = tail.newest.get_mut(index)
+                && found.record.missing.is_none()
             {
-                let left = record.without_body(at);
-                let freed = weight(record) - weight(&left);
-                *record = Arc::new(left);
+                let left = Weighed::from(found.record.without_body(at));
+                let freed = found.weight - left.weight;
+                *found = left;
                 tail.bytes -= freed;
             }
         }
@@ -126,25 +153,25 @@ impl Tail {
         self.removed.load(Ordering::Relaxed)
     }
 
-    /// Adds records that have become durable, in order.
-    pub fn publish(&self, records: impl IntoIterator<Item = Record>) {
+    /// Adds records that have become durable, in order. Returns those that have no room any more, so that freeing
+    /// them holds up no reader.
+    pub fn publish(&self, records: impl IntoIterator<Item = Record>) -> Vec<Arc<Record>> {
         let mut tail = self.lock();
-        let mut head = None;
+        let (mut head, mut old) = (None, Vec::new());
         for record in records {
             head = Some(record.seq);
-            tail.bytes += weight(&record);
-            tail.newest.push_back(Arc::new(record));
+            tail.push(record);
         }
-        while tail.bytes > MAX_BYTES {
-            let Some(oldest) = tail.newest.pop_front() else {
-                break;
-            };
-            tail.bytes -= weight(&oldest);
+        while tail.bytes > MAX_BYTES
+            && let Some(oldest) = tail.pop_oldest()
+        {
+            old.push(oldest);
         }
         drop(tail);
         if let Some(head) = head {
             self.head.send_replace(head);
         }
+        old
     }
 
     /// Returns the number of the newest record.
@@ -160,7 +187,8 @@ impl Tail {
     /// Returns the record, if it is still in memory.
     pub fn get(&self, seq: Seq) -> Option<Arc<Record>> {
         let tail = self.lock();
-        tail.newest.get(tail.index(seq)?).cloned()
+        let found = tail.newest.get(tail.index(seq)?)?;
+        Some(Arc::clone(&found.record))
     }
 
     /// Returns the records after `after`, at most `most`, in order; none if the first of them is no
@@ -170,7 +198,8 @@ impl Tail {
         let Some(start) = tail.index(after.saturating_add(1)) else {
             return Vec::new();
         };
-        tail.newest.iter().skip(start).take(most).cloned().collect()
+        let found = tail.newest.iter().skip(start).take(most);
+        found.map(|found| Arc::clone(&found.record)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, TailRecords> {

@@ -1,5 +1,8 @@
 //! [`Operation`]: something to write, and the caller that waits until it is durable; [`Queue`]: the
 //! way to the thread that writes.
+//!
+//! The answer is the operation itself, with its outcome: memory costs least to free on the thread that has
+//! allocated it. So the caller also gets a record that has left the tail, if there is one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +10,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
 use super::commit::Step;
-use crate::journal::Unavailable;
+use crate::journal::{Record, Unavailable};
 
 /// Something to write, and the caller that waits until it is durable.
 pub(super) trait Operation: Send {
@@ -17,8 +20,8 @@ pub(super) trait Operation: Send {
     /// Writes it in the transaction. An error makes the whole transaction fail.
     fn write(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()>;
 
-    /// Tells the caller, after the transaction has become durable or has failed.
-    fn answer(&mut self, failure: Option<&Unavailable>);
+    /// Tells the caller, after the transaction has become durable or has failed. The caller frees `old`.
+    fn answer(self: Box<Self>, failure: Option<&Unavailable>, old: Option<Arc<Record>>);
 }
 
 /// An operation on its way through the queue and a commit.
@@ -89,7 +92,7 @@ impl Queue {
     {
         let (operation, answered) = By::boxed(bytes, write);
         self.push(operation, |senders| &senders.first)?;
-        answered.await.map_err(|_| Unavailable::Ended)?
+        outcome(answered).await
     }
 
     /// The same for an operation that lets others go ahead. It has a transaction of its own.
@@ -104,7 +107,7 @@ impl Queue {
     {
         let (operation, answered) = By::boxed(bytes, write);
         self.push(operation, |senders| &senders.later)?;
-        answered.await.map_err(|_| Unavailable::Ended)?
+        outcome(answered).await
     }
 
     fn push(
@@ -129,14 +132,27 @@ impl Queue {
     }
 }
 
+/// Waits for the answer, which is the operation with its outcome.
+async fn outcome<F, T, E: From<Unavailable>>(answered: Answered<F, T, E>) -> Result<T, E> {
+    let answer = answered.await.ok();
+    answer
+        .and_then(|operation| operation.outcome)
+        .unwrap_or_else(|| Err(Unavailable::Ended.into()))
+}
+
 /// An [`Operation`] by a function that returns the caller's outcome.
 struct By<F, T, E> {
     bytes: usize,
     write: F,
     outcome: Option<Result<T, E>>,
     /// `None` after the answer.
-    caller: Option<oneshot::Sender<Result<T, E>>>,
+    caller: Option<oneshot::Sender<Box<Self>>>,
+    /// Only to be freed by the caller.
+    old: Option<Arc<Record>>,
 }
+
+/// Where the caller gets the operation back.
+type Answered<F, T, E> = oneshot::Receiver<Box<By<F, T, E>>>;
 
 impl<F, T, E> By<F, T, E>
 where
@@ -145,13 +161,14 @@ where
     E: From<Unavailable> + Send + 'static,
 {
     /// Returns the operation, and where its caller gets the outcome.
-    fn boxed(bytes: usize, write: F) -> (Queued, oneshot::Receiver<Result<T, E>>) {
+    fn boxed(bytes: usize, write: F) -> (Queued, Answered<F, T, E>) {
         let (caller, answered) = oneshot::channel();
         let operation = Self {
             bytes,
             write,
             outcome: None,
             caller: Some(caller),
+            old: None,
         };
         (Box::new(operation), answered)
     }
@@ -159,9 +176,9 @@ where
 
 impl<F, T, E> Operation for By<F, T, E>
 where
-    F: FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send,
-    T: Send,
-    E: From<Unavailable> + Send,
+    F: FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: From<Unavailable> + Send + 'static,
 {
     fn bytes(&self) -> usize {
         self.bytes
@@ -173,12 +190,14 @@ where
         Ok(())
     }
 
-    fn answer(&mut self, failure: Option<&Unavailable>) {
-        let failed = failure.map(|why| Err(why.clone().into()));
-        let outcome = failed.or_else(|| self.outcome.take());
-        if let (Some(outcome), Some(caller)) = (outcome, self.caller.take()) {
+    fn answer(mut self: Box<Self>, failure: Option<&Unavailable>, old: Option<Arc<Record>>) {
+        if let Some(why) = failure {
+            self.outcome = Some(Err(why.clone().into()));
+        }
+        self.old = old;
+        if let Some(caller) = self.caller.take() {
             // A caller that no longer waits needs no answer.
-            drop(caller.send(outcome));
+            drop(caller.send(self));
         }
     }
 }

@@ -20,7 +20,7 @@ use super::rekey::{KeysOf, rekey};
 use super::wal::WalScan;
 use super::{reading, schema, store};
 use crate::clock::Clock;
-use crate::journal::{Tail, Unavailable, Version};
+use crate::journal::{Record, Tail, Unavailable, Version};
 use crate::telemetry::{JournalMetrics, ONGOING, Throttle};
 
 /// The state that the handle and the thread share.
@@ -183,24 +183,26 @@ impl JournalWriter {
         let written = self
             .reopened()
             .and_then(|()| self.try_write(waiting, &mut count));
-        let failure = written.err();
+        let (mut old, failure) = match written {
+            Ok(old) => (old, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
         // All answers first: one core may serve this thread and the callers.
-        for operation in &mut waiting[..count] {
-            operation.answer(failure.as_ref());
+        for operation in waiting.drain(..count) {
+            operation.answer(failure.as_ref(), old.pop());
         }
-        waiting.drain(..count);
         if let WriterState::Open(open) = &mut self.state {
             open.tidy(&mut self.known, self.clock.now().as_millisecond());
         }
     }
 
     /// Writes the first `count` operations. One that cannot be written because of damage beside the log is answered
-    /// and taken out, and the others are written without it.
+    /// and taken out, and the others are written without it. Returns the records that have left the tail.
     fn try_write(
         &mut self,
         waiting: &mut Vec<Queued>,
         count: &mut usize,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<Vec<Arc<Record>>, Unavailable> {
         let WriterState::Open(open) = &mut self.state else {
             return Err(Unavailable::Ended);
         };
@@ -222,7 +224,8 @@ impl JournalWriter {
             match (open.commit(known, write, now, epoch, clock), damaged) {
                 (Err(CommitError::Write(error)), Some(at)) => {
                     let why = format!("this cannot be stored, the journal is damaged: {error}");
-                    waiting.remove(at).answer(Some(&Unavailable::Away(why)));
+                    let operation = waiting.remove(at);
+                    operation.answer(Some(&Unavailable::Away(why)), None);
                     *count -= 1;
                 }
                 (committed, _) => break committed,
@@ -232,7 +235,7 @@ impl JournalWriter {
             Ok((records, took)) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);
-                self.shared.tail.publish(records);
+                let old = self.shared.tail.publish(records);
                 if std::mem::take(&mut self.is_logged) {
                     log::info!("journal: writing again");
                 }
@@ -240,7 +243,7 @@ impl JournalWriter {
                 self.shared
                     .documents
                     .send_if_modified(|newest| std::mem::replace(newest, documents) != documents);
-                Ok(())
+                Ok(old)
             }
             Err(error) => {
                 let why = match &error {
