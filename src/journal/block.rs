@@ -101,7 +101,7 @@ impl Block {
     pub(super) fn push(
         &mut self,
         seq: Seq,
-        entries: &[DedupEntry],
+        entries: impl IntoIterator<Item = DedupEntry>,
         received: &Received,
         parts: &Parts,
         events: &Events,
@@ -113,7 +113,7 @@ impl Block {
             write(&mut self.bodies, received, parts, outlines, format);
             self.push_sum(seq, start);
         } else {
-            self.bodies.extend([0; 4]);
+            self.bodies.extend_from_slice(&[0; 4]);
             write(&mut self.bodies, received, parts, outlines, format);
             let length = length(self.bodies.len() - start - 4).to_le_bytes();
             self.bodies[start..start + 4].copy_from_slice(&length);
@@ -121,38 +121,41 @@ impl Block {
     }
 
     /// The next body is `seq`, with these dedup entries.
-    fn begin(&mut self, seq: Seq, entries: &[DedupEntry]) {
+    fn begin(&mut self, seq: Seq, entries: impl IntoIterator<Item = DedupEntry>) {
         if self.is_empty() {
             self.first = seq;
         }
         self.last = seq;
-        entries.iter().for_each(|entry| self.push_key(entry));
+        entries.into_iter().for_each(|entry| self.push_key(&entry));
     }
 
     /// Adds length and sum of the body that begins at `start`.
     fn push_sum(&mut self, seq: Seq, start: usize) {
         let body = &self.bodies[start..];
-        self.sums.extend(length(body.len()).to_le_bytes());
-        self.sums.extend(Sum::of_body(seq, body).to_le_bytes());
+        self.sums
+            .extend_from_slice(&length(body.len()).to_le_bytes());
+        self.sums
+            .extend_from_slice(&Sum::of_body(seq, body).to_le_bytes());
     }
 
     /// Adds the sums of the keys and of the lengths, once all bodies are there.
     pub(super) fn finish(&mut self) {
         if self.format >= Format::Sums {
             let keys = self.sum_of(KEYS, &self.keys);
-            self.keys.extend(keys.to_le_bytes());
+            self.keys.extend_from_slice(&keys.to_le_bytes());
             let sums = self.sum_of(LENGTHS, &self.sums);
-            self.sums.extend(sums.to_le_bytes());
+            self.sums.extend_from_slice(&sums.to_le_bytes());
         }
     }
 
     fn push_key(&mut self, entry: &DedupEntry) {
-        self.keys.extend(entry.hash.to_le_bytes());
-        self.keys.extend(entry.until.to_le_bytes());
+        self.keys.extend_from_slice(&entry.hash.to_le_bytes());
+        self.keys.extend_from_slice(&entry.until.to_le_bytes());
         if self.format >= Format::Parts {
             let body = (entry.position.seq() - self.first) as u16;
-            self.keys.extend(body.to_le_bytes());
-            self.keys.extend(entry.position.part().to_le_bytes());
+            self.keys.extend_from_slice(&body.to_le_bytes());
+            self.keys
+                .extend_from_slice(&entry.position.part().to_le_bytes());
         }
     }
 
@@ -334,18 +337,18 @@ fn id_and_time(mut body: &[u8]) -> Option<(Uuid, Timestamp)> {
 
 fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, outlines: &[Event], format: Format) {
     let at = i64::try_from(received.received_at.as_nanosecond()).unwrap_or(i64::MAX);
-    to.extend(received.id.as_bytes());
-    to.extend(at.to_le_bytes());
+    to.extend_from_slice(received.id.as_bytes());
+    to.extend_from_slice(&at.to_le_bytes());
     put(to, received.source.as_bytes());
     put_text(to, received.session.as_deref());
-    to.extend(length(received.headers.len()).to_le_bytes());
+    to.extend_from_slice(&length(received.headers.len()).to_le_bytes());
     for (name, value) in &received.headers {
         put(to, name.as_bytes());
         put(to, value);
     }
     if format >= Format::Parts {
         let kept = parts.kept();
-        to.extend((kept.len() as u16).to_le_bytes());
+        to.extend_from_slice(&(kept.len() as u16).to_le_bytes());
         for part in kept {
             to.push(u8::from(part.duplicate));
             put_text(to, part.session.as_deref());
@@ -354,7 +357,7 @@ fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, outlines: &[Event
     if format >= Format::Outlines {
         put_text(to, received.odd.as_deref());
         let outlines = &outlines[..outlines.len().min(u16::MAX.into())];
-        to.extend((outlines.len() as u16).to_le_bytes());
+        to.extend_from_slice(&(outlines.len() as u16).to_le_bytes());
         for event in outlines {
             write_outline(event, |text| put_text(to, text));
         }
@@ -399,14 +402,14 @@ fn read(mut body: &[u8], format: Format) -> Option<(Received, Vec<KeptPart>, Vec
 }
 
 fn put(to: &mut Vec<u8>, bytes: &[u8]) {
-    to.extend(length(bytes.len()).to_le_bytes());
+    to.extend_from_slice(&length(bytes.len()).to_le_bytes());
     to.extend_from_slice(bytes);
 }
 
 fn put_text(to: &mut Vec<u8>, text: Option<&str>) {
     match text {
         Some(text) => put(to, text.as_bytes()),
-        None => to.extend(ABSENT.to_le_bytes()),
+        None => to.extend_from_slice(&ABSENT.to_le_bytes()),
     }
 }
 
@@ -527,7 +530,7 @@ mod tests {
         };
         for (seq, (received, parts)) in (first..).zip(bodies) {
             let entries = entries_of(seq, received, parts);
-            block.push(seq, &entries, received, parts, &outlines(received));
+            block.push(seq, entries, received, parts, &outlines(received));
         }
         block.finish();
         block
@@ -725,7 +728,7 @@ mod tests {
         let push = |block: &mut Block, seq, received: &Received| {
             let parts = Parts::one(received, 1);
             let entries = entries_of(seq, received, &parts);
-            block.push(seq, &entries, received, &parts, &Events::Unread);
+            block.push(seq, entries, received, &parts, &Events::Unread);
         };
         let small = Received::new("source", "{}");
         let mut block = Block::default();

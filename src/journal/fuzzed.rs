@@ -15,7 +15,7 @@ pub fn make_block(bodies: &[&[u8]]) -> [Vec<u8>; 3] {
     for (seq, body) in (1..).zip(bodies) {
         let received = Received::new("source", Bytes::copy_from_slice(body));
         let parts = Parts::one(&received, 1);
-        block.push(seq, &[entry(seq)], &received, &parts, &Events::Unread);
+        block.push(seq, [entry(seq)], &received, &parts, &Events::Unread);
     }
     block.finish();
     [block.keys, block.bodies, block.sums]

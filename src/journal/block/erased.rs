@@ -75,7 +75,7 @@ impl Block {
         left: &Received,
         at: Timestamp,
     ) {
-        self.begin(seq, entries);
+        self.begin(seq, entries.iter().copied());
         let received_at = i64::try_from(left.received_at.as_nanosecond()).unwrap_or_default();
         let body = [&left.id.as_bytes()[..], &received_at.to_le_bytes()].concat();
         self.push_bytes(seq, &remains::of(&body, at.as_millisecond()), None);

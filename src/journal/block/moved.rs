@@ -39,7 +39,7 @@ impl Block {
     }
 
     fn push_moved(&mut self, seq: Seq, body: &[u8], format: Format, is_whole: bool) {
-        self.begin(seq, &[]);
+        self.begin(seq, []);
         let start = self.bodies.len();
         let is_same = format == Format::Sums || remains::read(body).is_some();
         if is_whole && is_same {
@@ -73,13 +73,7 @@ mod tests {
             ..Block::default()
         };
         for (seq, received) in (first..).zip(&remarkable()) {
-            block.push(
-                seq,
-                &[],
-                received,
-                &Parts::one(received, 1),
-                &Events::Unread,
-            );
+            block.push(seq, [], received, &Parts::one(received, 1), &Events::Unread);
         }
         block.finish();
         block

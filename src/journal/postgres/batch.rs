@@ -177,7 +177,7 @@ impl Plan {
             let block = blocks.last_mut().expect("there is one from the start");
             let number = if block.is_empty() { 1 } else { block.last + 1 };
             let parts = self.parts(index, entry, shares);
-            block.push(number, &[], &entry.received, &parts, &entry.events);
+            block.push(number, [], &entry.received, &parts, &entry.events);
         }
         blocks.retain(|block| !block.is_empty());
         blocks.iter_mut().for_each(Block::finish);

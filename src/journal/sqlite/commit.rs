@@ -259,12 +259,12 @@ impl<'a> Step<'a> {
         let new = new.filter(|(part, _)| !is_duplicate(*part));
         let entries =
             new.flat_map(|(part, own)| DedupEntry::all_of(own.key, Position::new(seq, part), now));
-        let entries: Vec<DedupEntry> = entries.collect();
-        entries.iter().for_each(|entry| known.dedup.add(*entry));
+        let dedup = &mut known.dedup;
+        let entries = entries.inspect(|entry| dedup.add(*entry));
         let parts = parts(entry, is_duplicate);
         known
             .block
-            .push(seq, &entries, &entry.received, &parts, &entry.events);
+            .push(seq, entries, &entry.received, &parts, &entry.events);
         self.records.push(Record {
             seq,
             kept_at: self.kept_at,

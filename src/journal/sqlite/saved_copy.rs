@@ -114,7 +114,7 @@ impl SavedCopy {
                 }
                 new.push(
                     record.seq,
-                    &own,
+                    own,
                     &record.received,
                     &record.parts,
                     &record.events,

@@ -234,9 +234,9 @@ mod tests {
             };
             for (seq, received) in (3 * index as Seq + 1..).zip(bodies) {
                 let key = numbered(seq.into()).parts[0].key;
-                let entries: Vec<_> = DedupEntry::all_of(key, Position::first(seq), 0).collect();
+                let entries = DedupEntry::all_of(key, Position::first(seq), 0);
                 let parts = Parts::one(received, 1);
-                block.push(seq, &entries, received, &parts, &Events::Unread);
+                block.push(seq, entries, received, &parts, &Events::Unread);
             }
             let sql = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)";
             let Block { keys, bodies, .. } = &block;
