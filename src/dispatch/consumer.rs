@@ -128,7 +128,7 @@ impl Consumer {
         let timeout = self.options.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let timeout = timeout.saturating_add(self.grace);
         // An async block, because a handler can also panic before it returns its future.
-        let work = async { self.handler.deliver(events, delivery).await };
+        let work = async { self.handler.as_ref().deliver(events, delivery).await };
         // After a panic only the handler itself can see its half-changed state; a handler that panics
         // while it holds a lock finds that lock poisoned.
         let mut caught = pin!(Some(AssertUnwindSafe(work).catch_unwind()));
@@ -179,10 +179,6 @@ impl fmt::Debug for Consumer {
 pub(crate) struct EndedAttempt {
     pub(crate) event: EventId,
     pub(crate) outcome: Outcome,
-    #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(dead_code, reason = "only the index shows it")
-    )]
     pub(crate) took: Duration,
     /// What each of its events is, if somebody listens.
     pub(crate) about: Vec<About>,

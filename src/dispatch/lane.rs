@@ -7,6 +7,8 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
@@ -64,7 +66,8 @@ pub(crate) struct SessionHasher(u64, u64);
 
 impl SessionHasher {
     pub(crate) fn random() -> Self {
-        Self(KEYS.hash_one("first"), KEYS.hash_one("second"))
+        let keys = RandomState::new();
+        Self(keys.hash_one("first"), keys.hash_one("second"))
     }
 
     pub(crate) fn key(self, source: &str, session: Option<&str>) -> SessionKey {
@@ -87,7 +90,10 @@ impl fmt::Debug for SessionHasher {
 }
 
 /// The keys of the hashes of lanes: random, so that no sender can choose names whose lane is that of others.
-static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static KEYS: LazyLock<SeedableRandomState> = LazyLock::new(|| {
+    let key = RandomState::new().hash_one("lanes");
+    SeedableRandomState::with_seed(key, SharedSeed::global_random())
+});
 
 /// What distinguishes a conversation from the others of its session.
 fn conversation(event: &Event) -> Option<(&'static str, Cow<'_, str>)> {

@@ -7,15 +7,15 @@ use log::Level;
 
 use super::bodies::{BodyReading, is_at_hand};
 use super::failures::Failure;
-use super::telling::{MAX_REASON, about};
-use super::{Ended, Failing, Runner};
+use super::tasks::{Ended, Planned};
+use super::telling::MAX_REASON;
+use super::{Failing, Runner};
 use crate::dispatch::consumer::Outcome;
-use crate::dispatch::records::events_of;
 use crate::dispatch::saved::{Row, Suspended};
 use crate::dispatch::schedule::{Retry, Start};
+use crate::escape_controls;
 use crate::journal::{DeadLetter, Position};
 use crate::telemetry::RecentFailure;
-use crate::{Delivery, escape_controls};
 
 impl Runner {
     /// Starts what may start. Returns whether more may be ready to start: after a limited number other work
@@ -63,57 +63,36 @@ impl Runner {
             && !self.state.replaying.contains(start.position)
     }
 
-    /// Starts the task of an attempt.
+    /// Hands an attempt to the tasks that make them.
     fn attempt(&mut self, start: Start) {
         let position = start.position;
-        let consumer = Arc::clone(&self.consumer);
         let is_replayed = |part| self.state.replaying.contains(part);
-        let replay = self.reading.parts(position).any(is_replayed);
+        let is_replay = self.reading.parts(position).any(is_replayed);
         let together = self.reading.together.get(&position).cloned();
-        let next = self.reading.next.take(position);
+        let record = self.reading.next.take(position);
         let reads_content = self.consumer.reads_content();
         // All runners count their references to the journal, so an attempt takes one only when it reads.
-        let at_hand = { next.as_ref() }.is_some_and(|record| is_at_hand(record, reads_content));
-        let reading = (!at_hand).then(|| BodyReading {
-            context: self.context.clone(),
-            chunks: Arc::clone(&self.reading.chunks),
-            own: Arc::clone(&self.own_room),
-            hasher: self.hasher,
-            reads_content,
+        let at_hand = { record.as_ref() }.is_some_and(|record| is_at_hand(record, reads_content));
+        let reading = (!at_hand).then(|| {
+            Box::new(BodyReading {
+                context: self.context.clone(),
+                chunks: Arc::clone(&self.reading.chunks),
+                own: Arc::clone(&self.own_room),
+                hasher: self.hasher,
+                reads_content,
+            })
         });
-        self.attempts.spawn(async move {
-            let found = match reading {
-                None => Ok(next.map(|record| (record, None))),
-                Some(reading) => reading.read(position, next).await,
-            };
-            let outcome = match found {
-                Ok(Some((record, _room))) => {
-                    let (part, received) = (position.part(), &record.received);
-                    let session = record.parts.view(part, received).session;
-                    let delivery = Delivery::new(Arc::clone(received), start.attempt, replay);
-                    let mut delivery = delivery.of_part(part, session);
-                    let parts = together.as_deref().unwrap_or(std::slice::from_ref(&part));
-                    if consumer.takes_bodies() && parts.len() < usize::from(record.parts.count()) {
-                        delivery = delivery.of_parts(parts.iter().copied());
-                    }
-                    let events = parts.iter().flat_map(|part| events_of(&record, *part));
-                    let mut made = consumer.attempt(&delivery, events).await;
-                    if consumer.metrics.news.is_heard() {
-                        let parts = parts.iter();
-                        made.about = parts.map(|part| about(&record, *part)).collect();
-                    }
-                    Ok(Some(made))
-                }
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
-            (start, outcome)
+        self.attempts.begin(Planned {
+            start,
+            is_replay,
+            together,
+            record,
+            reading,
         });
     }
 
     /// Handles an attempt that has ended.
     pub(super) fn ended(&mut self, (start, made): Ended) {
-        self.look_at_the_clock();
         self.note_lag();
         let Start { position, attempt } = start;
         let made = match made {

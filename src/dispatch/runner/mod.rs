@@ -1,13 +1,13 @@
 //! [`Runner`]: drives one consumer along a journal, in one share.
 //!
 //! It reads on to the end of the journal; starts what the [`Schedule`] says; turns outcomes into progress,
-//! retries and dead letters; and saves all of that a little later. Attempts are tasks of their own, and
+//! retries and dead letters; and saves all of that a little later. Attempts run in tasks of their own, and
 //! everything that waits for the disk (reading, saving) goes on beside them. After a kill, events whose
 //! progress was not saved are delivered again. The runner waits for something to happen and never polls.
 //!
 //! This file has its state, with `failures.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has
-//! the loop; `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn, and
-//! `telling.rs` tells of them.
+//! the loop; `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn;
+//! `tasks.rs` makes the attempts, and `telling.rs` tells of them.
 
 mod attempts;
 mod bodies;
@@ -20,6 +20,7 @@ mod reading;
 mod replaying;
 mod run;
 mod saving;
+mod tasks;
 mod telling;
 #[cfg(test)]
 pub(super) mod tests;
@@ -33,20 +34,20 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use self::failures::FailureLog;
 use self::fetching::{Fetching, Reading};
 use self::handed_over::Replaying;
+use self::tasks::Attempts;
 use self::unsaved::Unsaved;
-use super::consumer::{AttemptObserver, Consumer, EndedAttempt};
+use super::consumer::{AttemptObserver, Consumer};
 use super::controls::{Command, ConsumerControls};
 use super::lane::SessionHasher;
 use super::large::{LargeBodies, OwnRoom};
 use super::monotonic::Monotonic;
 use super::records::{Next, outlined};
 use super::saved::{Row, Saved, Waiting};
-use super::schedule::{Limits, Retry, Schedule, Start};
+use super::schedule::{Limits, Retry, Schedule};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
@@ -73,7 +74,7 @@ pub(crate) struct Runner {
     hasher: SessionHasher,
     reading: Reading,
     replaying: Replaying,
-    attempts: JoinSet<Ended>,
+    attempts: Attempts,
     /// Large bodies of its attempts.
     own_room: Arc<OwnRoom>,
     /// Reads from the disk.
@@ -142,10 +143,6 @@ impl Default for DispatchTuning {
 
 /// The state of a consumer that works.
 const RUNNING: &str = "running";
-
-/// An attempt that has ended: what was made, `None` when retention has removed the event, or `Err` when the
-/// event could not be read.
-pub(super) type Ended = (Start, Result<Option<EndedAttempt>, Unavailable>);
 
 /// How long attempts have failed, by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
@@ -235,6 +232,7 @@ impl Runner {
         });
         let last_failure = failing.is_some().then(|| consumer.metrics.last_failure());
         let last_failure = last_failure.flatten();
+        let attempts = Attempts::of(Arc::clone(&consumer));
         let mut runner = Self {
             schedule: Schedule::new(Limits {
                 slots: consumer.concurrency(),
@@ -258,7 +256,7 @@ impl Runner {
             observer,
             commands,
             state,
-            attempts: JoinSet::new(),
+            attempts,
             own_room: Arc::default(),
             fetches: FuturesUnordered::new(),
             resume_at: None,
@@ -291,8 +289,8 @@ impl Runner {
     }
 
     /// Drops the running attempts, and everything that may be half-changed.
-    pub(super) async fn into_parts(mut self) -> RunnerParts {
-        self.attempts.shutdown().await;
+    pub(super) async fn into_parts(self) -> RunnerParts {
+        self.attempts.break_off().await;
         RunnerParts {
             consumer: self.consumer,
             context: self.context,

@@ -183,11 +183,10 @@ impl Runner {
                 self.pass_by(position, count);
                 continue;
             }
-            // An event without room need not be decoded.
-            if self
-                .schedule
-                .leaves(self.session_of(&record, part), position, via)
-            {
+            let session = self.session_of(&record, part);
+            // An event without room need not be decoded, and is not handed over together with others.
+            let is_judged_now = count > 1 || record.events.known().is_none();
+            if is_judged_now && self.schedule.leaves(session, position, via) {
                 continue;
             }
             record = self.context.outlined(record);
@@ -196,13 +195,14 @@ impl Runner {
             } else if self.consumer.takes_bodies() && count > 1 {
                 together.push(part);
             } else {
-                self.wait(position, Arc::clone(&record), via);
+                self.wait(position, session, Arc::clone(&record), via);
             }
         }
         if let Some(first) = together.first() {
             let position = Position::new(seq, *first);
+            let session = self.session_of(&record, *first);
             self.reading.together.insert(position, together);
-            self.wait(position, record, via);
+            self.wait(position, session, record, via);
         }
     }
 
@@ -307,7 +307,7 @@ impl Runner {
     }
 
     /// Schedules an event, or a body with several events, unless a later status has overtaken it.
-    fn wait(&mut self, position: Position, record: Arc<Record>, via: Via) {
+    fn wait(&mut self, position: Position, session: SessionKey, record: Arc<Record>, via: Via) {
         let events = alone(&self.reading, position, &record);
         let waits = |position| self.schedule.contains(position);
         let is_replay = self.state.replaying.contains(position);
@@ -322,13 +322,19 @@ impl Runner {
             progress.settle(position);
             return self.unsaved();
         }
-        if self.add(position, record, via) == Added::Left {
+        if self.add(position, session, record, via) == Added::Left {
             self.reading.together.remove(&position);
         }
     }
 
     /// Adds an event to the schedule, with the attempts that it had.
-    pub(super) fn add(&mut self, position: Position, record: Arc<Record>, via: Via) -> Added {
+    pub(super) fn add(
+        &mut self,
+        position: Position,
+        session: SessionKey,
+        record: Arc<Record>,
+        via: Via,
+    ) -> Added {
         let part = position.part();
         let view = record.parts.view(part, &record.received);
         let events = alone(&self.reading, position, &record);
@@ -336,7 +342,7 @@ impl Runner {
         let added = self.schedule.add(Arrival {
             position,
             lane: order.lane(&record.received.source, view.session, events),
-            session: self.session_of(&record, part),
+            session,
             via,
         });
         if added != Added::Left {
@@ -349,7 +355,7 @@ impl Runner {
     }
 
     /// The session of an event.
-    fn session_of(&self, record: &Record, part: Part) -> SessionKey {
+    pub(super) fn session_of(&self, record: &Record, part: Part) -> SessionKey {
         let session = record.parts.view(part, &record.received).session;
         self.hasher.key(&record.received.source, session)
     }

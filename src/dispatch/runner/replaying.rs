@@ -270,7 +270,8 @@ impl Runner {
             let together = together.collect();
             self.reading.together.insert(position, together);
         }
-        if self.add(position, record, Via::Replay) == Added::Left {
+        let session = self.session_of(&record, position.part());
+        if self.add(position, session, record, Via::Replay) == Added::Left {
             self.reading.together.remove(&position);
             self.replaying.again.push_back(position);
             self.replaying.waits_for_room = true;

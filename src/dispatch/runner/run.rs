@@ -6,9 +6,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use log::Level;
 use tokio::sync::watch;
-use tokio::task::JoinError;
 
-use super::{Ended, Ending, Runner};
+use super::{Ending, Runner};
 use crate::clock::Clock;
 
 impl Runner {
@@ -21,7 +20,7 @@ impl Runner {
             let reads_on = self.reads_on() && self.resume_at.is_none();
             alarm.set(self.pause(), self.context.clock.as_ref());
             tokio::select! {
-                Some(ended) = self.attempts.join_next() => self.end(ended),
+                () = self.attempts.ended() => self.end(),
                 Some(fetched) = self.fetches.next() => self.fetched(fetched),
                 saved = self.unsaved.saved() => self.saved(saved),
                 Ok(()) = head.changed(), if reads_on => {}
@@ -49,11 +48,11 @@ impl Runner {
                 consumer = name;
                 "{name}: another instance has taken over, or the journal has gone back; this one stops delivering"
             );
-            self.attempts.shutdown().await;
+            self.attempts.break_off().await;
             return;
         }
         if *ending.borrow() == Ending::Abandon {
-            self.attempts.shutdown().await;
+            self.attempts.break_off().await;
             // Another runner that reads what is saved must not be overtaken by this.
             if self.unsaved.saving.is_some() {
                 let saved = self.unsaved.saved().await;
@@ -70,34 +69,17 @@ impl Runner {
         self.save_all().await;
     }
 
-    /// Takes an attempt that has ended, and others that have ended as well, so that one step handles all
-    /// of them.
-    pub(super) fn end(&mut self, first: Result<Ended, JoinError>) {
-        self.end_one(first);
-        for _ in 0..ENDED_IN_A_TURN {
-            let Some(ended) = self.attempts.try_join_next() else {
-                return;
-            };
-            self.end_one(ended);
-        }
-    }
-
-    fn end_one(&mut self, ended: Result<Ended, JoinError>) {
-        match ended {
-            Ok(ended) => self.ended(ended),
-            // A handler's panic ends its attempt and not the task. This one is a fault of offhook's own,
-            // and the supervisor starts the runner again.
-            Err(error) => {
-                if let Ok(panic) = error.try_into_panic() {
-                    std::panic::resume_unwind(panic);
-                }
-            }
+    /// Takes attempts that have ended, several together, so that one step handles all of them.
+    pub(super) fn end(&mut self) {
+        self.look_at_the_clock();
+        for ended in self.attempts.take_ended(ENDED_IN_A_TURN) {
+            self.ended(ended);
         }
     }
 
     /// Waits for the running attempts, or drops them when told to break off.
     async fn finish(&mut self, ending: &mut watch::Receiver<Ending>) {
-        while !self.attempts.is_empty() && !self.fenced {
+        while self.schedule.running() > 0 && !self.fenced {
             self.look_at_the_clock();
             self.save_if_due();
             let save_at = self.unsaved.next_save();
@@ -109,17 +91,19 @@ impl Runner {
                 biased;
                 // Without its sender no order can arrive: this waits for the attempts.
                 Ok(()) = async { ending.wait_for(is_over).await.map(drop) } => {
-                    self.attempts.abort_all();
+                    self.attempts.break_off().await;
                     // Attempts that have ended count.
-                    while let Some(ended) = self.attempts.join_next().await {
-                        self.end(ended);
+                    self.look_at_the_clock();
+                    for ended in self.attempts.take_ended(usize::MAX) {
+                        self.ended(ended);
                     }
+                    return;
                 }
                 saved = self.unsaved.saved() => self.saved(saved),
                 () = clock.sleep(pause.unwrap_or_default()), if pause.is_some() => {
                     self.resume_at = None;
                 }
-                Some(ended) = self.attempts.join_next() => self.end(ended),
+                () = self.attempts.ended() => self.end(),
             }
         }
     }

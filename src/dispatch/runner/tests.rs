@@ -771,15 +771,13 @@ impl Runner {
     pub(crate) async fn settle_down(&mut self, held: impl Fn() -> usize) {
         loop {
             let more = self.step();
-            while let Some(ended) = self.attempts.try_join_next() {
-                self.end(ended);
-            }
+            self.end();
             if self.unsaved.is_saving() {
                 let saved = self.unsaved.saved().await;
                 self.saved(saved);
             } else if let Some(fetched) = self.fetches.next().await {
                 self.fetched(fetched);
-            } else if self.attempts.len() > held() {
+            } else if self.schedule.running() > held() {
                 tokio::task::yield_now().await;
             } else if !more {
                 return;

@@ -64,11 +64,11 @@ struct StoredAttempt {
 }
 
 /// Encodes attempts, which must be sorted by event, as one blob.
-pub(super) fn encode(attempts: &[Attempt]) -> Vec<u8> {
+pub(super) fn encode<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Vec<u8> {
     let mut texts = Vec::new();
     let mut places: HashMap<&str, u32, RandomState> = HashMap::default();
     let mut before = (0, 0);
-    let stored = attempts.iter().map(|attempt| {
+    let stored = attempts.into_iter().map(|attempt| {
         let mut place = |text| {
             *places.entry(text).or_insert_with(|| {
                 texts.push(text);

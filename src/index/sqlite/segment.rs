@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::{Event, EventId, EventKind, Received, Timestamp};
 
 /// Events with their texts. The texts of the open segment are `Arc<str>`; those of a sealed segment
 /// are `&str` and borrow from the blob.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Segment<T> {
     texts: Vec<T>,
     pub(super) rows: Vec<Row>,
@@ -208,6 +208,14 @@ impl OpenSegment {
         place
     }
 
+    /// Forgets all events.
+    pub(super) fn clear(&mut self) {
+        let mut rows = std::mem::take(&mut self.segment.rows);
+        clear(&mut rows);
+        *self = Self::default();
+        self.segment.rows = rows;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.segment.rows.len()
     }
@@ -224,20 +232,36 @@ impl OpenSegment {
     /// Encodes the segment. Returns `None` for a segment without events.
     pub(super) fn seal(&self) -> Option<Sealed> {
         let Segment { texts, rows } = &self.segment;
-        let mut rows = rows.clone();
+        let mut rows: Vec<&Row> = rows.iter().collect();
         rows.sort_unstable_by_key(|row| (row.id, row.part, row.position()));
         let mut sealed = Sealed::of(&rows, texts)?;
-        for at in (1..rows.len()).rev() {
-            let before = rows[at - 1];
-            let row = &mut rows[at];
-            row.id = row.id.wrapping_sub(before.id);
-            row.seq = row.seq.wrapping_sub(before.seq);
-            row.at = row.at.wrapping_sub(before.at);
-        }
-        let texts = texts.iter().map(AsRef::as_ref).collect();
-        let segment: Segment<&str> = Segment { texts, rows };
+        // A segment as `Segment::decode` reads it.
+        let segment = (Texts(texts), Differences(&rows));
         sealed.events = postcard::to_allocvec(&segment).expect("memory takes any length");
         Some(sealed)
+    }
+}
+
+struct Texts<'a>(&'a [Arc<str>]);
+
+impl Serialize for Texts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(AsRef::<str>::as_ref))
+    }
+}
+
+/// Rows, each relative to the row before.
+struct Differences<'a>(&'a [&'a Row]);
+
+impl Serialize for Differences<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (mut id, mut seq, mut at) = (0, 0, 0);
+        serializer.collect_seq(self.0.iter().map(|row| Row {
+            id: row.id.wrapping_sub(std::mem::replace(&mut id, row.id)),
+            seq: row.seq.wrapping_sub(std::mem::replace(&mut seq, row.seq)),
+            at: row.at.wrapping_sub(std::mem::replace(&mut at, row.at)),
+            ..**row
+        }))
     }
 }
 
@@ -264,15 +288,15 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// Sums up rows that are sorted by id. Returns `None` if there are none.
-    fn of(rows: &[Row], texts: &[Arc<str>]) -> Option<Self> {
+    fn of(rows: &[&Row], texts: &[Arc<str>]) -> Option<Self> {
         let in_journal = rows.iter().filter(|row| !row.is_duplicate());
         Some(Self {
             count: rows.len(),
             min_id: Uuid::from_u128(rows.first()?.id),
             max_id: Uuid::from_u128(rows.last()?.id),
-            first_seq: rows.iter().map(Row::seq).min()?,
-            last_seq: in_journal.map(Row::seq).max().unwrap_or(0),
-            max_number: rows.iter().map(Row::seq).max()?,
+            first_seq: rows.iter().map(|row| row.seq()).min()?,
+            last_seq: in_journal.map(|row| row.seq()).max().unwrap_or(0),
+            max_number: rows.iter().map(|row| row.seq()).max()?,
             first_at: rows.iter().map(|row| row.at).min()?,
             last_at: rows.iter().map(|row| row.at).max()?,
             kinds: rows.iter().fold(0, |kinds, row| kinds | 1 << row.kind),
@@ -295,7 +319,7 @@ fn place_of(kind: EventKind) -> u8 {
         .unwrap_or(UNKNOWN)
 }
 
-fn session_filter(rows: &[Row], texts: &[Arc<str>]) -> Vec<u8> {
+fn session_filter(rows: &[&Row], texts: &[Arc<str>]) -> Vec<u8> {
     let mut sessions: Vec<u32> = rows.iter().map(|row| row.session).collect();
     sessions.sort_unstable();
     sessions.dedup();
@@ -334,6 +358,12 @@ impl<'a> Segment<&'a str> {
         };
         (rest.is_empty() && segment.rows.iter().all(fits)).then_some(segment)
     }
+}
+
+/// Removes everything from a list. It keeps no more memory than it has used.
+pub(super) fn clear<T>(all: &mut Vec<T>) {
+    all.shrink_to(2 * all.len());
+    all.clear();
 }
 
 /// Nanoseconds since 1970.

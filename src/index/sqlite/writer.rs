@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params, params_f
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{self, Failure, IndexTuning, Result, State, read_blob};
-use super::segment::{FULL_TEXT, OpenSegment, Sealed, Segment};
+use super::segment::{FULL_TEXT, OpenSegment, Sealed, Segment, clear};
 use super::sums::{Kind, open_blob, seal_blob, sum_of};
 use crate::dialect::Decoder;
 use crate::index::EventEntry;
@@ -199,10 +199,10 @@ impl IndexWriter {
             state.write(&transaction)?;
         }
         if seals_attempts {
-            let mut attempts = attempts.to_vec();
+            let mut attempts: Vec<&Attempt> = attempts.iter().collect();
             attempts.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
             let bucket = |attempt: &Attempt| first_blob(attempt.position.seq(), self.tuning.bucket);
-            let same = |one: &Attempt, next: &Attempt| bucket(one) == bucket(next);
+            let same = |one: &&Attempt, next: &&Attempt| bucket(one) == bucket(next);
             for attempts in attempts.chunk_by(same) {
                 bytes += write_attempts(&transaction, attempts, self.tuning)?;
             }
@@ -211,12 +211,20 @@ impl IndexWriter {
             // A search sees the data either in memory or in the database.
             let mut unwritten = lock(&self.unwritten);
             transaction.commit()?;
+            // Their memory is for those that come next, unless a search holds them.
+            drop((events, attempts));
             if seals_events {
-                unwritten.events = Arc::default();
+                match Arc::get_mut(&mut unwritten.events) {
+                    Some(events) => events.clear(),
+                    None => unwritten.events = Arc::default(),
+                }
                 self.state = state;
             }
             if seals_attempts {
-                unwritten.attempts = Arc::default();
+                match Arc::get_mut(&mut unwritten.attempts) {
+                    Some(attempts) => clear(attempts),
+                    None => unwritten.attempts = Arc::default(),
+                }
             }
         }
         self.written(bytes)
@@ -411,33 +419,35 @@ fn is_absorbed(count: usize, more: usize, full: usize) -> bool {
 /// larger. Attempts beyond [`PARTS`] blobs are discarded. Returns how many bytes were written.
 fn write_attempts(
     transaction: &Transaction<'_>,
-    attempts: &[Attempt],
+    attempts: &[&Attempt],
     tuning: IndexTuning,
 ) -> Result<usize> {
     let base = first_blob(attempts[0].position.seq(), tuning.bucket);
-    let (mut id, mut all) = (base, attempts.to_vec());
+    let (mut id, mut absorbed) = (base, Vec::new());
     let sql = "SELECT id, count, notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id DESC";
     let mut statement = transaction.prepare_cached(sql)?;
     let mut rows = statement.query([base, base + PARTS - 1])?;
     while let Some(row) = rows.next()? {
         let (part, count): (u64, usize) = (row.get(0)?, row.get(1)?);
-        if !is_absorbed(count, all.len(), tuning.full) {
+        if !is_absorbed(count, attempts.len() + absorbed.len(), tuning.full) {
             id = part + 1;
             break;
         }
         let notes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
         let notes = open_blob(Kind::Attempts, part.cast_signed(), notes);
-        all.extend(notes.and_then(attempts::decode).ok_or(Failure::Damaged)?);
+        absorbed.extend(notes.and_then(attempts::decode).ok_or(Failure::Damaged)?);
     }
     drop(rows);
     if id >= base + PARTS {
         return Ok(0);
     }
     let sql = "DELETE FROM attempts WHERE id BETWEEN ? AND ?";
-    let mut absorbed = transaction.prepare_cached(sql)?;
-    absorbed.execute([id, base + PARTS - 1])?;
+    let mut delete = transaction.prepare_cached(sql)?;
+    delete.execute([id, base + PARTS - 1])?;
+    let mut all: Vec<&Attempt> = attempts.iter().copied().chain(&absorbed).collect();
     all.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
-    let notes = seal_blob(Kind::Attempts, id.cast_signed(), attempts::encode(&all));
+    let notes = attempts::encode(all.iter().copied());
+    let notes = seal_blob(Kind::Attempts, id.cast_signed(), notes);
     let sql = "INSERT INTO attempts VALUES (?, ?, ?)";
     transaction
         .prepare_cached(sql)?
