@@ -306,12 +306,22 @@ BEGIN
 END $$;
 
 -- Writes a document that must not be there, and has its consumer start at `head_` in all shares, whatever an earlier one
--- of that name has left. Returns the number of the change; NULL, and nothing is changed, if there is such a document.
-CREATE FUNCTION add_document_1(key_ bytea, value_ bytea, consumer_ bytea, head_ bytea) RETURNS bigint
-LANGUAGE plpgsql AS $$
+-- of that name has left. Returns the number of the change; NULL, and nothing is changed, if there is such a document; -1,
+-- and nothing is changed, if there are `most` documents whose keys begin with `prefix` without it.
+CREATE FUNCTION add_document_2(
+    key_ bytea, value_ bytea, consumer_ bytea, head_ bytea, prefix bytea, most bigint
+) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    number bigint := put_document_1(key_, value_, 1, 0);
+    number bigint;
 BEGIN
+    -- Changes of documents follow each other, so that no other one comes between the count and the change.
+    PERFORM FROM meta FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM document WHERE key = key_) AND most <= (
+        SELECT count(*) FROM document WHERE key >= prefix AND substring(key FROM 1 FOR length(prefix)) = prefix
+    ) THEN
+        RETURN -1;
+    END IF;
+    number := put_document_1(key_, value_, 1, 0);
     IF number IS NOT NULL THEN
         PERFORM forget_consumer_1(consumer_);
         PERFORM introduce_1(consumer_, head_);
