@@ -162,7 +162,8 @@ impl Connector {
     }
 }
 
-fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
+/// How TLS is spoken by these options, with what the files hold that they name.
+pub(super) fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
     let failed = |error: &dyn std::fmt::Display| PostgresError::Tls(error.to_string());
     // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();

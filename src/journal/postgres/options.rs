@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::hosts;
+use super::{connect, hosts};
 use crate::journal::Share;
 
 /// Which database holds the journal, and what all instances that share it agree on.
@@ -31,6 +31,7 @@ pub struct PostgresOptions {
     pub(super) window: Duration,
     pub(super) window_unkeyed: Duration,
     pub(super) is_replicated: bool,
+    pub(super) fingerprint: String,
 }
 
 /// Why the journal in a PostgreSQL database cannot be opened.
@@ -122,6 +123,7 @@ impl PostgresOptions {
             window: Duration::from_secs(7 * 24 * 3600),
             window_unkeyed: Duration::from_secs(60),
             is_replicated: false,
+            fingerprint: String::new(),
         })
     }
 
@@ -199,6 +201,22 @@ impl PostgresOptions {
     pub fn replicated(mut self, is_replicated: bool) -> Self {
         self.is_replicated = is_replicated;
         self
+    }
+
+    /// The settings that this instance is to run, by their fingerprint.
+    /// [`Postgres::check`](crate::journal::Postgres::check) compares them with those of the instances that run. Default: none.
+    pub fn fingerprint(mut self, settings: impl Into<String>) -> Self {
+        self.fingerprint = settings.into();
+        self
+    }
+
+    /// Reads the certificates and the key that these options name.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be read, or is not what it must be.
+    pub fn check_tls(&self) -> Result<(), PostgresError> {
+        connect::tls(self).map(drop)
     }
 
     /// The dedup windows, of events with an id and of others. All instances must have the same. Default: 7 days
