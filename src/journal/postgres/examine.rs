@@ -75,7 +75,7 @@ async fn journal(session: &Session, options: &PostgresOptions) -> Vec<Observatio
     };
     let (format, oldest, shares): (i32, i32, i32) = (row.get(0), row.get(1), row.get(2));
     vec![
-        of_format(format, oldest),
+        of_format(format, oldest, options.formats.0),
         of_shares(shares, options),
         of_windows((row.get(3), row.get(4)), row.get(5), options),
     ]

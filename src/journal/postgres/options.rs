@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
+use super::schema::{FORMAT, OLDEST_READER};
 use super::{connect, hosts};
 use crate::journal::Share;
 
@@ -32,6 +33,8 @@ pub struct PostgresOptions {
     pub(super) window_unkeyed: Duration,
     pub(super) is_replicated: bool,
     pub(super) fingerprint: String,
+    /// The format that this version writes, and the oldest one whose versions can read that.
+    pub(super) formats: (i32, i32),
 }
 
 /// Why the journal in a PostgreSQL database cannot be opened.
@@ -124,6 +127,7 @@ impl PostgresOptions {
             window_unkeyed: Duration::from_secs(60),
             is_replicated: false,
             fingerprint: String::new(),
+            formats: (FORMAT, OLDEST_READER),
         })
     }
 
@@ -217,6 +221,13 @@ impl PostgresOptions {
     /// If one of them cannot be read, or is not what it must be.
     pub fn check_tls(&self) -> Result<(), PostgresError> {
         connect::tls(self).map(drop)
+    }
+
+    /// As if this were the version that writes this format, which no version of an older one can read.
+    #[cfg(test)]
+    pub(super) fn of_format(mut self, format: i32) -> Self {
+        self.formats = (format, format);
+        self
     }
 
     /// The dedup windows, of events with an id and of others. All instances must have the same. Default: 7 days
