@@ -41,14 +41,14 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Outcome {
         let file = self.file.path().display();
-        let place = format!("{file}: {JOURNAL_PATH}");
         if self.json {
             let loaded = Settings::load(self.file.path());
             let problems = loaded.as_ref().map_or_else(Problems::list, |_| &[]);
             let shown = |one: &Problem| problem(&one.place, &one.keys, &one.text);
             let mut problems: Vec<Value> = problems.iter().map(shown).collect();
-            let folder = loaded.as_ref().ok().and_then(journal_problem);
-            problems.extend(folder.map(|text| problem(&place, JOURNAL_PATH, &text)));
+            let journal = loaded.as_ref().ok().and_then(journal_problem);
+            let at = |key: &str| format!("{file}: {key}");
+            problems.extend(journal.map(|(key, text)| problem(&at(key), key, &text)));
             let database = match &loaded {
                 Ok(settings) if self.connect => Some(connect::database(settings)?),
                 _ => None,
@@ -69,8 +69,8 @@ impl Check {
             return Ok(Verdict::from(is_ok));
         }
         let settings = self.file.load("nothing would start")?;
-        if let Some(text) = journal_problem(&settings) {
-            output::note(&format!("{place}: {text}"));
+        if let Some((key, text)) = journal_problem(&settings) {
+            output::note(&format!("{file}: {key}: {text}"));
             let text = "1 problem in the settings; nothing would start";
             return Err(Failure::failed(text));
         }
@@ -90,8 +90,20 @@ fn problem(place: &str, key: &str, text: &str) -> Value {
     json!({ "place": place, "key": key, "text": text })
 }
 
-/// Why the journal's folder can neither be made nor written to. Nothing is made.
-fn journal_problem(settings: &Settings) -> Option<String> {
+/// The key of `[journal]` with which nothing would start on this machine, and why. Nothing is made.
+fn journal_problem(settings: &Settings) -> Option<(&'static str, String)> {
+    let folder = folder_problem(settings).map(|text| (JOURNAL_PATH, text));
+    #[cfg(feature = "postgres")]
+    if let JournalSettings::Postgres(postgres) = &settings.journal
+        && let Err(error) = postgres.options().and_then(|options| options.check_tls())
+    {
+        return folder.or(Some((JOURNAL_TLS, error.to_string())));
+    }
+    folder
+}
+
+/// Why the journal's folder can neither be made nor written to.
+fn folder_problem(settings: &Settings) -> Option<String> {
     let path = match &settings.journal {
         JournalSettings::Sqlite(sqlite) => &sqlite.path,
         // The folder of the index.
@@ -264,6 +276,8 @@ fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
 
 const JOURNAL: &str = "journal";
 const JOURNAL_PATH: &str = "journal.path";
+#[cfg(feature = "postgres")]
+const JOURNAL_TLS: &str = "journal.tls";
 
 const EXAMPLES: &str = "\
 Examples:

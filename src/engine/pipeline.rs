@@ -20,7 +20,9 @@ use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners, Saved};
 use crate::index::{Notes, Search};
-use crate::journal::{Cluster, Journal, PutError, SavedProgress, Seq, Unavailable, Version};
+use crate::journal::{
+    AddError, Among, Cluster, Journal, PutError, SavedProgress, Seq, Unavailable, Version,
+};
 use crate::telemetry::{ConsumerState, Metrics};
 use crate::{Error, Timestamp};
 
@@ -161,17 +163,20 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// [`PutError::Conflict`] when there is such a document, and on a single machine.
+    /// [`PutError::Conflict`] when there is such a document, and on a single machine; [`AddError::TooMany`].
     pub(crate) async fn add_document(
         &self,
         key: &str,
+        among: Among,
         value: Vec<u8>,
         consumer: &str,
-    ) -> Result<Version, PutError> {
+    ) -> Result<Version, AddError> {
         let cluster = self.cluster().ok_or(PutError::Conflict)?;
-        let now = Saved::starting_after(cluster.head().await?);
-        let head = now.head.encode();
-        cluster.add_document(key, value, consumer, &head).await
+        let now = cluster.head().await.map_err(PutError::Unavailable)?;
+        let head = Saved::starting_after(now).head.encode();
+        cluster
+            .add_document(key, among, value, consumer, &head)
+            .await
     }
 
     /// Stops a consumer for good, and removes its metrics. Its progress stays.

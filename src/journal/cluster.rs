@@ -135,14 +135,16 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`PutError::Conflict`] if there is such a document; [`PutError::Unavailable`] if it cannot be stored now.
+    /// [`PutError::Conflict`] if there is such a document; [`AddError::TooMany`] if there are too many `among` which it
+    /// would be; [`PutError::Unavailable`] if it cannot be stored now.
     async fn add_document(
         &self,
         key: &str,
+        among: Among,
         value: Vec<u8>,
         consumer: &str,
         head: &[u8],
-    ) -> Result<Version, PutError>;
+    ) -> Result<Version, AddError>;
 
     /// Removes a consumer's progress from all shares, unless there is a document with this key again.
     ///
@@ -162,6 +164,24 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
 
     /// From now on tells how long appends wait for those of other instances.
     fn measure(&self, lock: AppendLock);
+}
+
+/// How many documents there may be whose keys begin with `prefix`, whichever instances add them.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Among {
+    pub(crate) prefix: &'static str,
+    pub(crate) most: usize,
+}
+
+/// Why a document was not added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AddError {
+    /// There are as many as there may be.
+    #[error("there are as many documents as there may be")]
+    TooMany,
+    #[error(transparent)]
+    Put(#[from] PutError),
 }
 
 /// A living instance, and the fingerprint of the settings that it runs.

@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::dispatch::{Consumer, ConsumerControls, ConsumerStatus, HandlerOptions};
 use crate::engine::{Backlog, Pipeline, Wanted};
 use crate::escape_controls;
-use crate::journal::{Expected, PutError, Unavailable, Version};
+use crate::journal::{AddError, Among, Expected, PutError, Unavailable, Version};
 use crate::signature::Secrets;
 use crate::telemetry::Metrics;
 
@@ -356,11 +356,17 @@ impl Registry {
 
     /// Writes the document of a subscription that is new to all instances, and has its consumer start from now. Returns
     /// its version.
-    async fn add(&self, entry: &RegisteredSubscription) -> Result<Version, PutError> {
+    async fn add(&self, entry: &RegisteredSubscription) -> Result<Version, AddError> {
         let Subscription { key, .. } = &entry.subscription;
         let document = entry.subscription.to_document();
+        let defined = self.lock().values().filter(|one| one.is_defined()).count();
+        let among = Among {
+            prefix: REGISTERED,
+            most: MAX_SUBSCRIPTIONS.saturating_sub(defined),
+        };
+        let name = key.document(REGISTERED);
         self.pipeline
-            .add_document(&key.document(REGISTERED), document, &key.consumer())
+            .add_document(&name, among, document, &key.consumer())
             .await
     }
 

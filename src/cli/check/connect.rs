@@ -16,7 +16,7 @@ pub(super) struct Seen {
 /// Looks at the database.
 pub(super) fn database(settings: &Settings) -> Result<Vec<Seen>, Failure> {
     match &settings.journal {
-        JournalSettings::Postgres(postgres) => look(postgres),
+        JournalSettings::Postgres(postgres) => look(postgres, settings.fingerprint()),
         other => Err(Failure::usage(format!(
             "--connect looks at the database of the engine postgres, and the settings have the engine {}",
             other.name()
@@ -25,11 +25,12 @@ pub(super) fn database(settings: &Settings) -> Result<Vec<Seen>, Failure> {
 }
 
 #[cfg(feature = "postgres")]
-fn look(settings: &PostgresSettings) -> Result<Vec<Seen>, Failure> {
+fn look(settings: &PostgresSettings, fingerprint: String) -> Result<Vec<Seen>, Failure> {
     use offhook::clock::SystemClock;
     use offhook::journal::{Observation, Postgres, Verdict};
 
     let options = settings.options().map_err(Failure::failed)?;
+    let options = options.fingerprint(fingerprint);
     let looked = Postgres::check(&options, std::sync::Arc::new(SystemClock));
     let found = actix_rt::System::new().block_on(looked);
     let seen = |one: Observation| Seen {
@@ -46,7 +47,7 @@ fn look(settings: &PostgresSettings) -> Result<Vec<Seen>, Failure> {
 
 /// The settings of such an engine were refused before.
 #[cfg(not(feature = "postgres"))]
-fn look(_: &PostgresSettings) -> Result<Vec<Seen>, Failure> {
+fn look(_: &PostgresSettings, _: String) -> Result<Vec<Seen>, Failure> {
     Ok(Vec::new())
 }
 

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Cluster, Grant, ShareCommand};
+use super::{AddError, Among, Cluster, Grant, ShareCommand};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::{
@@ -247,16 +247,24 @@ impl Cluster for FakeCluster {
     async fn add_document(
         &self,
         key: &str,
+        among: Among,
         value: Vec<u8>,
         consumer: &str,
         head: &[u8],
-    ) -> Result<Version, PutError> {
+    ) -> Result<Version, AddError> {
+        let all = self.journal.documents(among.prefix).await;
+        let all = all.map_err(PutError::Unavailable)?;
+        if all.len() >= among.most && !all.iter().any(|one| one.key == key) {
+            return Err(AddError::TooMany);
+        }
         let put = self
             .journal
             .put_document(key, Some(value), Expected::Absent);
         let version = put.await?;
-        self.journal.forget_consumer(consumer).await?;
-        self.journal.introduce(consumer, head).await?;
+        let forgotten = self.journal.forget_consumer(consumer).await;
+        forgotten.map_err(PutError::Unavailable)?;
+        let introduced = self.journal.introduce(consumer, head).await;
+        introduced.map_err(PutError::Unavailable)?;
         Ok(version)
     }
 

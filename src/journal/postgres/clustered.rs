@@ -12,7 +12,8 @@ use super::documents;
 use super::journal::Postgres;
 use crate::Timestamp;
 use crate::journal::{
-    Cluster, Desk, Grant, PutError, SavedProgress, Seq, Share, ShareCommand, Unavailable, Version,
+    AddError, Among, Cluster, Desk, Grant, SavedProgress, Seq, Share, ShareCommand, Unavailable,
+    Version,
 };
 use crate::telemetry::{AppendLock, ClusterState};
 
@@ -97,11 +98,12 @@ impl Cluster for Postgres {
     async fn add_document(
         &self,
         key: &str,
+        among: Among,
         value: Vec<u8>,
         consumer: &str,
         head: &[u8],
-    ) -> Result<Version, PutError> {
-        documents::add(&self.shared, key, &value, (consumer, head)).await
+    ) -> Result<Version, AddError> {
+        documents::add(&self.shared, (key, among), &value, (consumer, head)).await
     }
 
     async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable> {

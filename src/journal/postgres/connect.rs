@@ -61,12 +61,14 @@ impl Connector {
         };
         let lock_timeout = options.append_timeout.as_millis() * 4 / 5;
         let schema = &options.schema;
-        // Sequential scans: a plan is made while a table is empty, and kept.
+        // Sequential scans: a plan is made while a table is empty, and kept. Generic plans: otherwise the probe of the dedup
+        // keys is planned anew for each small append, which takes longer than the append.
         let settings = format!(
             "SET search_path TO \"{schema}\", pg_temp; SET lock_timeout TO {lock_timeout}; \
              SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO 0; \
              SET client_min_messages TO warning; SET jit TO off; SET enable_seqscan TO off; \
-             SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET timezone TO 'UTC'; \
+             SET enable_hashjoin TO off; SET enable_mergejoin TO off; \
+             SET plan_cache_mode TO force_generic_plan; SET timezone TO 'UTC'; \
              SET standard_conforming_strings TO on"
         );
         Ok(Self {
@@ -162,7 +164,8 @@ impl Connector {
     }
 }
 
-fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
+/// How TLS is spoken by these options, with what the files hold that they name.
+pub(super) fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
     let failed = |error: &dyn std::fmt::Display| PostgresError::Tls(error.to_string());
     // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tokio_postgres::types::ToSql;
+
 use super::link::Link;
 use super::shared::Shared;
 use super::sql::{number, signed};
-use crate::journal::{PutError, Unavailable, Version};
+use crate::journal::{AddError, Among, PutError, Unavailable, Version};
 
 /// Waits until every living instance has applied this change, or the newest of now. One that is away is waited for until it is seen dead,
 /// which takes less than two leases.
@@ -38,17 +40,19 @@ pub(super) async fn applied_by_all(
 /// Adds a document, and has its consumer start at a head.
 pub(super) async fn add(
     shared: &Shared,
-    key: &str,
+    (key, among): (&str, Among),
     value: &[u8],
     (consumer, head): (&str, &[u8]),
-) -> Result<Version, PutError> {
+) -> Result<Version, AddError> {
     let (key, consumer) = (key.as_bytes(), consumer.as_bytes());
-    let rows = shared
-        .link
-        .call(ADD, &[&key, &value, &consumer, &head])
-        .await?;
-    let version = rows[0].get::<_, Option<i64>>(0).ok_or(PutError::Conflict)?;
-    let version = version.unsigned_abs();
+    let (prefix, most) = (among.prefix.as_bytes(), signed(among.most as u64));
+    let values: [&(dyn ToSql + Sync); 6] = [&key, &value, &consumer, &head, &prefix, &most];
+    let rows = shared.link.call(ADD, &values).await;
+    let rows = rows.map_err(PutError::Unavailable)?;
+    let version = match rows[0].get::<_, Option<i64>>(0) {
+        None => return Err(PutError::Conflict.into()),
+        Some(version) => u64::try_from(version).map_err(|_| AddError::TooMany)?,
+    };
     shared.heard_documents(version);
     Ok(version)
 }
@@ -69,7 +73,7 @@ const NEWEST: &str = "SELECT documents FROM meta";
 
 /// An instance that has not applied the change.
 const WAITING: &str = "SELECT (SELECT name FROM instance WHERE documents < $1 ORDER BY id LIMIT 1)";
-const ADD: &str = "SELECT add_document_1($1, $2, $3, $4)";
+const ADD: &str = "SELECT add_document_2($1, $2, $3, $4, $5, $6)";
 const FORGET_REMOVED: &str = "SELECT forget_removed_1($1, $2)";
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);

@@ -75,10 +75,67 @@ async fn journal(session: &Session, options: &PostgresOptions) -> Vec<Observatio
     };
     let (format, oldest, shares): (i32, i32, i32) = (row.get(0), row.get(1), row.get(2));
     vec![
-        of_format(format, oldest),
+        of_format(format, oldest, options.formats.0),
         of_shares(shares, options),
         of_windows((row.get(3), row.get(4)), row.get(5), options),
     ]
+    .into_iter()
+    .chain(instances(session, options).await)
+    .collect()
+}
+
+/// Compares what these options say with what the instances have that run.
+async fn instances(session: &Session, options: &PostgresOptions) -> Vec<Observation> {
+    let rows = match session.read(INSTANCES, &[]).await {
+        Ok(rows) => rows,
+        Err(why) => {
+            let told = format!("they cannot be read: {why}");
+            return vec![Observation::new("instances", Verdict::Unfit, told)];
+        }
+    };
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+    let running = format!("running: {}", names.join(", "));
+    let leases = rows.iter().map(|row| (row.get(0), row.get(1)));
+    let settings = rows.iter().map(|row| (row.get(0), row.get(2)));
+    vec![
+        Observation::new("instances", Verdict::Good, running),
+        of_leases(&leases.collect::<Vec<_>>(), millis(options.lease)),
+        of_settings(&settings.collect::<Vec<_>>(), &options.fingerprint),
+    ]
+}
+
+fn of_leases(all: &[(&str, i64)], own: i64) -> Observation {
+    let shown = |lease: i64| humantime::format_duration(Duration::from_millis(lease as u64));
+    match all.iter().find(|(_, lease)| *lease != own) {
+        None => Observation::new("lease", Verdict::Good, shown(own).to_string()),
+        Some((name, lease)) => {
+            let told = format!(
+                "{name} runs with a lease of {}, and this instance would with {}: all should have the same one; between \
+                 two the longer one counts",
+                shown(*lease),
+                shown(own)
+            );
+            Observation::new("lease", Verdict::Doubtful, told)
+        }
+    }
+}
+
+/// One that has not said yet what it runs is not counted.
+fn of_settings(all: &[(&str, &str)], own: &str) -> Observation {
+    let mut said = all.iter().filter(|(_, settings)| !settings.is_empty());
+    match said.find(|(_, settings)| *settings != own) {
+        Some((name, settings)) if !own.is_empty() => {
+            let told = format!(
+                "{name} runs {settings}, and this instance would run {own}: what a consumer does depends on which of them \
+                 has its share"
+            );
+            Observation::new("settings", Verdict::Doubtful, told)
+        }
+        _ => Observation::new("settings", Verdict::Good, "they are not known to differ"),
+    }
 }
 
 fn of_windows(stored: (i64, i64), living: i64, options: &PostgresOptions) -> Observation {
@@ -112,3 +169,4 @@ fn of_windows(stored: (i64, i64), living: i64, options: &PostgresOptions) -> Obs
 
 const JOURNAL: &str = "SELECT format, oldest_reader, shares, dedup_window, dedup_window_unkeyed, \
     (SELECT count(*) FROM instance) FROM meta";
+const INSTANCES: &str = "SELECT name, lease, settings FROM instance ORDER BY name, id";

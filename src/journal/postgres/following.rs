@@ -168,6 +168,11 @@ impl Following {
         state.witnesses.iter().copied().chain(waiting).collect()
     }
 
+    /// The last one of these.
+    pub(super) fn newest_witness(&self) -> Option<Witness> {
+        self.witnesses().pop()
+    }
+
     /// Begins again after this body, because the log went back.
     pub(super) fn reset(&self, newest: Option<Witness>) {
         let head = newest.map_or(0, |newest| newest.last);

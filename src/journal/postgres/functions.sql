@@ -237,6 +237,45 @@ BEGIN
             array_agg(epoch ORDER BY no) AS epochs FROM share) s;
 END $$;
 
+-- The same, with all else that a renewal must know, in one call. If all instances have a version that writes a newer format
+-- than is written, it is written from now on: `is_raised`.
+CREATE FUNCTION beat_2(
+    id_ uuid, beat_ uuid, documents_ bigint, settings_ text,
+    -- The format that the instance's version writes, and the oldest one whose versions can read that.
+    format_ int, oldest_ int,
+    -- The newest body that the instance has seen, or NULL: whether it `is_there`.
+    seen bigint, seen_batch uuid,
+    -- Whether to look for a synchronous standby.
+    asks_for_standby bool
+) RETURNS TABLE (
+    is_alive bool, head bigint, first_seq bigint, documents bigint, deletions bigint, command bigint, note bigint,
+    ids uuid[], beats uuid[], applied bigint[], shares int[], holders uuid[], epochs bigint[], leases bigint[],
+    names text[], settings text[],
+    log_id uuid, oldest_reader int, is_there bool, fsync text, full_page_writes text, synchronous_commit text,
+    standby_names text, has_standby bool, is_raised bool
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    raised bool := false;
+BEGIN
+    IF EXISTS (SELECT FROM meta m WHERE m.format < format_) THEN
+        -- Who joins has joined before, or sees what is written now.
+        PERFORM FROM meta FOR UPDATE;
+        UPDATE meta SET format = format_, oldest_reader = greatest(oldest_reader, oldest_)
+            WHERE format < format_ AND NOT EXISTS (SELECT FROM instance i WHERE i.format < format_);
+        raised := FOUND;
+    END IF;
+    RETURN QUERY SELECT b.*, m.log_id, m.oldest_reader,
+        seen IS NULL OR EXISTS (SELECT FROM block k WHERE k.last = seen AND k.batch = seen_batch),
+        current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
+        current_setting('synchronous_standby_names'),
+        -- `sync_state` is NULL for a user who may not see it.
+        asks_for_standby AND EXISTS (
+            SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming'),
+        raised
+    FROM beat_1(id_, beat_, documents_, settings_) b, meta m;
+END $$;
+
 -- Removes an instance whose beat has not changed for too long. Returns whether it was still the same.
 CREATE FUNCTION bury_1(id_ uuid, beat_ uuid) RETURNS bool LANGUAGE plpgsql AS $$
 BEGIN
@@ -306,12 +345,22 @@ BEGIN
 END $$;
 
 -- Writes a document that must not be there, and has its consumer start at `head_` in all shares, whatever an earlier one
--- of that name has left. Returns the number of the change; NULL, and nothing is changed, if there is such a document.
-CREATE FUNCTION add_document_1(key_ bytea, value_ bytea, consumer_ bytea, head_ bytea) RETURNS bigint
-LANGUAGE plpgsql AS $$
+-- of that name has left. Returns the number of the change; NULL, and nothing is changed, if there is such a document; -1,
+-- and nothing is changed, if there are `most` documents whose keys begin with `prefix` without it.
+CREATE FUNCTION add_document_2(
+    key_ bytea, value_ bytea, consumer_ bytea, head_ bytea, prefix bytea, most bigint
+) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    number bigint := put_document_1(key_, value_, 1, 0);
+    number bigint;
 BEGIN
+    -- Changes of documents follow each other, so that no other one comes between the count and the change.
+    PERFORM FROM meta FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM document WHERE key = key_) AND most <= (
+        SELECT count(*) FROM document WHERE key >= prefix AND substring(key FROM 1 FOR length(prefix)) = prefix
+    ) THEN
+        RETURN -1;
+    END IF;
+    number := put_document_1(key_, value_, 1, 0);
     IF number IS NOT NULL THEN
         PERFORM forget_consumer_1(consumer_);
         PERFORM introduce_1(consumer_, head_);

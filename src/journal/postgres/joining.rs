@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::division::Seen;
 use super::options::PostgresError;
-use super::schema::{FORMAT, claim_span, millis};
+use super::schema::{claim_span, millis};
 use super::session::Session;
 use super::shared::Shared;
 use super::sql::{number, signed};
@@ -51,7 +51,7 @@ pub(super) async fn join(
         &id,
         &options.instance,
         &version,
-        &FORMAT,
+        &options.formats.0,
         &beat,
         &lease,
         &applied,

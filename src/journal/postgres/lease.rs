@@ -17,7 +17,6 @@ use super::division::{Others, Seen, SeenShare, Step, has_gone_back, steps, still
 use super::joining::{BURY, join};
 use super::link::Link;
 use super::options::PostgresError;
-use super::schema::has_standby;
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
@@ -112,16 +111,42 @@ impl Heart {
         let applied = signed(self.shared.applied.load(Ordering::SeqCst));
         let lease = self.shared.options.lease;
         let settings = self.shared.peers.own();
-        let values: [&(dyn ToSql + Sync); 4] = [&id, &beat, &applied, &settings];
+        let (format, oldest) = self.shared.options.formats;
+        let seen = self.shared.following.newest_witness();
+        let (last, batch) = (
+            seen.map(|seen| signed(seen.last)),
+            seen.map(|seen| seen.batch),
+        );
+        let is_replicated = self.shared.options.is_replicated;
+        let values: [&(dyn ToSql + Sync); 9] = [
+            &id,
+            &beat,
+            &applied,
+            &settings,
+            &format,
+            &oldest,
+            &last,
+            &batch,
+            &is_replicated,
+        ];
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
         // The connection may lead to another server now, behind a proxy.
-        let unfit = self.shared.verifier.verify(&session).await?;
+        let verified = self
+            .shared
+            .verifier
+            .verify_renewed(&session, &rows[0], seen);
+        let unfit = verified.await?;
         let is_newer = unfit == Some(Unfit::Newer);
         self.shared.set_unfit(unfit.map(|why| why.to_string()));
-        if self.shared.options.is_replicated {
-            self.look_for_standby(&session).await?;
-        }
         let row = &rows[0];
+        if is_replicated {
+            self.look_for_standby(row.get(HAS_STANDBY));
+        }
+        if row.get(IS_RAISED) {
+            log::info!(
+                "journal: every instance can read format {format}, which is written from now on"
+            );
+        }
         self.news(row, is_other);
         self.last = Some(Arc::clone(&session));
         if !row.get::<_, bool>(0) {
@@ -142,8 +167,7 @@ impl Heart {
     }
 
     /// Takes note of whether a synchronous standby is connected.
-    async fn look_for_standby(&self, session: &Session) -> Result<(), Unavailable> {
-        let is_there = has_standby(session).await?;
+    fn look_for_standby(&self, is_there: bool) {
         let was_there = self.shared.has_standby.swap(is_there, Ordering::SeqCst);
         match (was_there, is_there) {
             (true, false) => log::error!(
@@ -152,7 +176,6 @@ impl Heart {
             (false, true) => log::info!("journal: a synchronous standby is connected again"),
             _ => {}
         }
-        Ok(())
     }
 
     async fn begin_anew(&mut self) -> Result<(), Unavailable> {
@@ -315,7 +338,12 @@ impl Heart {
     }
 }
 
-const BEAT: &str = "SELECT * FROM beat_1($1, $2, $3, $4)";
+const BEAT: &str = "SELECT * FROM beat_2($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+/// Columns of its answer.
+const HAS_STANDBY: usize = 23;
+const IS_RAISED: usize = 24;
+
 pub(super) const LEAVE: &str = "SELECT leave_1($1)";
 const TAKE: &str = "SELECT take_1($1, $2, $3)";
 

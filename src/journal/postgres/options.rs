@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::hosts;
+use super::schema::{FORMAT, OLDEST_READER};
+use super::{connect, hosts};
 use crate::journal::Share;
 
 /// Which database holds the journal, and what all instances that share it agree on.
@@ -31,6 +32,9 @@ pub struct PostgresOptions {
     pub(super) window: Duration,
     pub(super) window_unkeyed: Duration,
     pub(super) is_replicated: bool,
+    pub(super) fingerprint: String,
+    /// The format that this version writes, and the oldest one whose versions can read that.
+    pub(super) formats: (i32, i32),
 }
 
 /// Why the journal in a PostgreSQL database cannot be opened.
@@ -122,6 +126,8 @@ impl PostgresOptions {
             window: Duration::from_secs(7 * 24 * 3600),
             window_unkeyed: Duration::from_secs(60),
             is_replicated: false,
+            fingerprint: String::new(),
+            formats: (FORMAT, OLDEST_READER),
         })
     }
 
@@ -198,6 +204,29 @@ impl PostgresOptions {
     /// Stores events only while a synchronous standby is connected. Default: no.
     pub fn replicated(mut self, is_replicated: bool) -> Self {
         self.is_replicated = is_replicated;
+        self
+    }
+
+    /// The settings that this instance is to run, by their fingerprint.
+    /// [`Postgres::check`](crate::journal::Postgres::check) compares them with those of the instances that run. Default: none.
+    pub fn fingerprint(mut self, settings: impl Into<String>) -> Self {
+        self.fingerprint = settings.into();
+        self
+    }
+
+    /// Reads the certificates and the key that these options name.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be read, or is not what it must be.
+    pub fn check_tls(&self) -> Result<(), PostgresError> {
+        connect::tls(self).map(drop)
+    }
+
+    /// As if this were the version that writes this format, which no version of an older one can read.
+    #[cfg(test)]
+    pub(super) fn of_format(mut self, format: i32) -> Self {
+        self.formats = (format, format);
         self
     }
 

@@ -9,7 +9,7 @@ use super::connect::{Connector, Role};
 use super::facts::{Observation, Verdict};
 use super::options::{PostgresError, PostgresOptions};
 use super::session::Session;
-use crate::journal::{Share, Unavailable};
+use crate::journal::Share;
 
 /// What an instance must know of the database.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub(super) struct Known {
     /// Which log it is. A copy of the database has the same one.
     pub(super) log_id: Uuid,
     pub(super) shares: Share,
+    /// The newest format that this version reads.
+    pub(super) reads: i32,
 }
 
 /// Checks the database, and creates the schema. Several instances may do so at the same time. `now` is the time to use;
@@ -65,6 +67,7 @@ async fn create(
     let (window, unkeyed) = (millis(options.window), millis(options.window_unkeyed));
     let span = claim_span(window.max(unkeyed));
     let log_id = Uuid::now_v7();
+    let (format, oldest) = options.formats;
     // A second instance waits here, and finds the tables. The lock does not need the schema.
     let begin = format!(
         "BEGIN; SET LOCAL lock_timeout TO 0; SELECT pg_advisory_xact_lock(hashtext('{schema}'), 2)"
@@ -72,7 +75,7 @@ async fn create(
     run(session, &begin).await?;
     let created = async {
         if is_there(session, schema).await? {
-            return add_functions(session).await;
+            return add_functions(session, options).await;
         }
         // Not IF NOT EXISTS, which asks for the right to create one also where it exists.
         let found = session.read(HAS_SCHEMA, &[&schema]).await;
@@ -84,7 +87,7 @@ async fn create(
         let now = now.map_or_else(|| "NULL".to_owned(), |now| now.to_string());
         let rows = format!(
             "INSERT INTO meta (format, oldest_reader, log_id, shares, dedup_window, dedup_window_unkeyed, claim_span) \
-             VALUES ({FORMAT}, {FORMAT}, '{log_id}', {shares}, {window}, {unkeyed}, {span}); \
+             VALUES ({format}, {oldest}, '{log_id}', {shares}, {window}, {unkeyed}, {span}); \
              INSERT INTO share (no) SELECT generate_series(0, {shares}); SELECT make_claims_1({now})"
         );
         run(session, &rows).await
@@ -100,8 +103,8 @@ async fn create(
 
 /// Makes the functions that the version has not made that created the schema. None is replaced: instances of that version
 /// go on with theirs.
-async fn add_functions(session: &Session) -> Result<(), PostgresError> {
-    let read = session.read(FOUND, &[&FORMAT]).await;
+async fn add_functions(session: &Session, options: &PostgresOptions) -> Result<(), PostgresError> {
+    let read = session.read(FOUND, &[&options.formats.0]).await;
     let found = read.map_err(|error| unfit(&error.to_string()))?;
     let Some(found) = found.first().map(|row| row.get::<_, Vec<String>>(0)) else {
         // It belongs to a newer version, which is found out next.
@@ -114,11 +117,6 @@ async fn add_functions(session: &Session) -> Result<(), PostgresError> {
         }
     }
     Ok(())
-}
-
-/// Whether a synchronous standby is connected.
-pub(super) async fn has_standby(session: &Session) -> Result<bool, Unavailable> {
-    Ok(session.read(STANDBY, &[]).await?[0].get(0))
 }
 
 pub(super) async fn is_there(session: &Session, schema: &str) -> Result<bool, PostgresError> {
@@ -138,7 +136,10 @@ async fn known(session: &Session, options: &PostgresOptions) -> Result<Known, Po
         .first()
         .ok_or_else(|| unfit("the table meta is empty"))?;
     let (format, oldest, shares): (i32, i32, i32) = (row.get(0), row.get(1), row.get(3));
-    for observation in [of_format(format, oldest), of_shares(shares, options)] {
+    for observation in [
+        of_format(format, oldest, options.formats.0),
+        of_shares(shares, options),
+    ] {
         if observation.verdict == Verdict::Unfit {
             return Err(PostgresError::Unfit(observation.told));
         }
@@ -146,14 +147,16 @@ async fn known(session: &Session, options: &PostgresOptions) -> Result<Known, Po
     Ok(Known {
         log_id: row.get(2),
         shares: options.shares,
+        reads: options.formats.0,
     })
 }
 
-pub(super) fn of_format(format: i32, oldest: i32) -> Observation {
-    if oldest > FORMAT {
+/// `own` is the newest format that this instance reads.
+pub(super) fn of_format(format: i32, oldest: i32, own: i32) -> Observation {
+    if oldest > own {
         let told = format!(
-            "a newer version of offhook has written the journal (format {format}); this one reads up to format \
-             {FORMAT}: install the newer version"
+            "a newer version of offhook has written the journal (format {format}); this one reads up to format {own}: \
+             install the newer version"
         );
         return Observation::new("journal", Verdict::Unfit, told);
     }
@@ -193,12 +196,11 @@ pub(super) fn claim_span(window: i64) -> i64 {
     (window / 8).max(60_000)
 }
 
-/// What this version writes. Raised when a table changes.
+/// What this version writes, once all instances have such a version. Raised when a table changes, or what is in it.
 pub(super) const FORMAT: i32 = 1;
 
-/// `sync_state` is NULL for a user who may not see it.
-const STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
-    WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')";
+/// The oldest format whose versions can read what this version writes.
+pub(super) const OLDEST_READER: i32 = 1;
 
 const HAS_SCHEMA: &str = "SELECT to_regnamespace($1) IS NOT NULL";
 /// The functions of the schema, unless a newer version has changed it.

@@ -12,14 +12,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::facts::{SAFETY, unfit};
 use super::following::Following;
 use super::link::Check;
 use super::reading::Witness;
-use super::schema::{FORMAT, Known};
+use super::schema::Known;
 use super::session::Session;
+use super::sql::number;
 use crate::journal::Unavailable;
 
 /// Why a database that has the log may not be used.
@@ -97,12 +99,7 @@ impl Verifier {
             let row = rows
                 .first()
                 .ok_or_else(|| Unavailable::Away("the table meta is empty".into()))?;
-            let (log_id, oldest): (Uuid, i32) = (row.get(0), row.get(1));
-            if log_id != self.known.log_id {
-                let why = "the database holds another journal now; start offhook again to use it";
-                return Err(Unavailable::Away(why.to_owned()));
-            }
-            if oldest > FORMAT {
+            if self.is_newer(row.get(0), row.get(1))? {
                 return Ok(Some(Unfit::Newer));
             }
             let unfit = unfit(row, 5).map(Unfit::Unsafe);
@@ -128,6 +125,32 @@ impl Verifier {
                 return Ok(unfit);
             }
         }
+    }
+
+    /// The same by the answer to a renewal, which was asked for the newest body that was `seen` before.
+    pub(super) async fn verify_renewed(
+        &self,
+        session: &Session,
+        row: &Row,
+        seen: Option<Witness>,
+    ) -> Result<Option<Unfit>, Unavailable> {
+        if self.is_newer(row.get(LOG_ID), row.get(LOG_ID + 1))? {
+            return Ok(Some(Unfit::Newer));
+        }
+        let is_trimmed = seen.is_some_and(|seen| seen.last < number(row, FIRST_SEQ));
+        if is_trimmed || row.get(LOG_ID + 2) {
+            return Ok(unfit(row, LOG_ID + 3).map(Unfit::Unsafe));
+        }
+        self.verify(session).await
+    }
+
+    /// Whether a newer version has changed the journal, if it is this one.
+    fn is_newer(&self, log_id: Uuid, oldest_reader: i32) -> Result<bool, Unavailable> {
+        if log_id != self.known.log_id {
+            let why = "the database holds another journal now; start offhook again to use it";
+            return Err(Unavailable::Away(why.to_owned()));
+        }
+        Ok(oldest_reader > self.known.reads)
     }
 
     /// Begins again after the newest body that is left. Returns false, and changes nothing, if that was done since
@@ -174,6 +197,10 @@ async fn common(session: &Session, witnesses: &[Witness]) -> Result<Option<Witne
         batch: row.get(1),
     }))
 }
+
+/// Columns of the answer to a renewal; behind the first one whether the log is this one's, and the settings.
+const FIRST_SEQ: usize = 2;
+const LOG_ID: usize = 16;
 
 const NEWER: &str = "a newer version of offhook has changed the journal; install it here too";
 

@@ -9,7 +9,7 @@ use super::facts::Verdict;
 use super::journal::Postgres;
 use super::options::{PostgresError, PostgresOptions};
 use super::reading::{MOST_BODIES, blocks_over};
-use super::schema::{is_there, of_format};
+use super::schema::{FORMAT, is_there, of_format};
 use super::session::Session;
 use super::sql::number;
 use crate::EventId;
@@ -63,7 +63,7 @@ async fn read_all(session: &Session, schema: &str) -> Result<Verified, PostgresE
     let row = rows
         .first()
         .ok_or_else(|| PostgresError::Unfit("the table meta is empty".to_owned()))?;
-    let format = of_format(row.get(0), row.get(1));
+    let format = of_format(row.get(0), row.get(1), FORMAT);
     if format.verdict == Verdict::Unfit {
         return Err(PostgresError::Unfit(format.told));
     }

@@ -11,7 +11,7 @@ use url::Url;
 use super::super::subscription::{Subscription, SubscriptionKey, shown};
 use super::super::{RejectedAddress, SubscriptionHeaders};
 use super::{MAX_SUBSCRIPTIONS, REGISTERED, RegisteredSubscription, Registry};
-use crate::journal::{PutError, Unavailable, Version};
+use crate::journal::{AddError, PutError, Unavailable, Version};
 use crate::signature::Secrets;
 use crate::{Error, EventKind};
 
@@ -94,10 +94,11 @@ impl Registry {
             }
             wanted.created_at = before.subscription.created_at;
         } else {
-            if self.lock().len() >= MAX_SUBSCRIPTIONS {
-                return Err(ChangeError::TooMany);
-            }
+            // Of several instances the journal counts, within the change.
             if !self.pipeline.is_shared() {
+                if self.lock().len() >= MAX_SUBSCRIPTIONS {
+                    return Err(ChangeError::TooMany);
+                }
                 // A removal that failed halfway may have left the progress of an old subscription with this
                 // name.
                 let journal = self.pipeline.journal();
@@ -212,7 +213,11 @@ impl Registry {
         }
         entry.version = before.map_or(0, |before| before.version);
         let saved = match before.is_none() && self.pipeline.is_shared() {
-            true => self.add(&entry).await,
+            true => match self.add(&entry).await {
+                Err(AddError::TooMany) => return Err(ChangeError::TooMany),
+                Err(AddError::Put(error)) => Err(error),
+                Ok(version) => Ok(version),
+            },
             false => self.save(&entry).await,
         };
         entry.version = self.stored(&entry.subscription.key, saved).await?;

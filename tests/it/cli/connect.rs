@@ -50,6 +50,32 @@ fn a_database_that_is_away_is_told() {
     }
 }
 
+/// A start reads these files before it connects, so they are looked at without `--connect` too.
+#[test]
+fn certificates_that_cannot_be_read_are_told() {
+    let url = "url = \"postgresql://offhook@db.example/offhook\"";
+    let journal = |tls: &str| format!("engine = \"postgres\"\n{url}\ntls = {{ {tls} }}");
+    let with = |tls: &str| {
+        let folder = folder("cli-connect-tls", &journal(tls));
+        write(folder.0.join("empty.pem"), "").unwrap();
+        check(&folder, &[])
+    };
+    for (tls, why) in [
+        ("ca = \"none.pem\"", "none.pem"),
+        ("ca = \"empty.pem\"", "it holds no certificate in PEM"),
+        ("certificate = \"none.pem\", key = \"none.key\"", "none.pem"),
+    ] {
+        let ran = with(tls);
+        assert_eq!(ran.status, 1, "{tls}: {ran:?}");
+        for part in ["journal.tls: ", why] {
+            assert!(ran.said.contains(part), "{part}: {ran:?}");
+        }
+    }
+    let folder = folder("cli-connect-tls", &journal("ca = \"none.pem\""));
+    let json = check(&folder, &["--json"]).json();
+    assert_eq!(json["problems"][0]["key"], "journal.tls", "{json}");
+}
+
 #[test]
 fn another_engine_connects_to_nothing() {
     let folder = folder("cli-connect-none", "engine = \"sqlite\"");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::facts::Verdict;
 use super::super::letters::letter;
 use super::super::options::PostgresOptions;
-use super::super::schema::{is_there, of_format};
+use super::super::schema::{FORMAT, is_there, of_format};
 use super::super::sql::{number, signed};
 use super::Moving;
 use crate::clock::Clock;
@@ -65,7 +65,7 @@ impl PostgresSource {
         let row = rows
             .first()
             .ok_or_else(|| refused("the table meta is empty".to_owned()))?;
-        let format = of_format(row.get(0), row.get(1));
+        let format = of_format(row.get(0), row.get(1), FORMAT);
         if format.verdict == Verdict::Unfit {
             return Err(refused(format.told));
         }

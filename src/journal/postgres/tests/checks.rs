@@ -10,7 +10,7 @@ use crate::Timestamp;
 use crate::clock::{Clock, FakeClock, SystemClock};
 use crate::journal::postgres::Verdict::{Doubtful, Good, Unfit};
 use crate::journal::postgres::{Postgres, PostgresError, PostgresOptions, Verdict};
-use crate::journal::{Log as _, Share};
+use crate::journal::{Cluster as _, Log as _, Share};
 
 /// What is not good, but for checksums, which this server has not.
 async fn found(options: &PostgresOptions) -> Vec<(&'static str, Verdict)> {
@@ -82,6 +82,9 @@ async fn a_fit_database_is_fit() {
         ("journal", "format 1"),
         ("shares", "16"),
         ("dedup windows", "7days and 1m"),
+        ("instances", "running: offhook"),
+        ("lease", "10s"),
+        ("settings", "they are not known to differ"),
     ];
     assert_eq!(more, expected);
     journal.close().await;
@@ -128,6 +131,15 @@ async fn each_unfit_user_or_setting_is_found() {
     let shares = |shares: Share| poor.clone().shares(shares);
     assert_eq!(found(&shares(5)).await, [("shares", Unfit)]);
     assert_eq!(found(&windows).await, [("dedup windows", Unfit)]);
+    // What they should agree on.
+    let lease = poor.clone().lease(Duration::from_secs(6));
+    assert_eq!(found(&lease).await, [("lease", Doubtful)]);
+    journal.runs("one".to_owned());
+    let said = "UPDATE of_poor.instance SET settings = 'one'";
+    run(server, &[said]).await;
+    let fingerprint = |settings: &str| poor.clone().fingerprint(settings);
+    assert_eq!(found(&fingerprint("one")).await, []);
+    assert_eq!(found(&fingerprint("two")).await, [("settings", Doubtful)]);
     journal.close().await;
     assert_eq!(found(&windows).await, [("dedup windows", Doubtful)]);
     run(server, &["UPDATE of_poor.meta SET oldest_reader = 2"]).await;

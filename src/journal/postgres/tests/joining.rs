@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::leases::{LONG, gives_back, holds_all};
 use super::logs::tend;
+use super::proxy::Proxy;
 use super::{HANG, OwnClock, Times, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock, SystemClock};
@@ -305,4 +306,105 @@ async fn a_host_that_hangs_is_passed_by() {
     assert_eq!(new(&journal, numbered(1)).await, 1);
     // Once, and then the one that has answered is asked first.
     assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+/// While a version is replaced by the next one, one instance after the other, what is written stays readable for all; the last
+/// one that is upgraded changes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_instance_that_is_upgraded_raises_the_format() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server).shares(4).lease(LONG);
+    let newer = options.clone().of_format(2);
+    let formats = "SELECT format * 10::bigint + oldest_reader FROM meta";
+    let (old, other) = (open(&options).await, open(&options).await);
+    other.close().await;
+    let new_one = open(&newer).await;
+    assert_eq!(asks(&new_one, formats).await, 11);
+    assert_eq!(new(&old, numbered(1)).await, 1);
+    let second = open(&newer).await;
+    assert_eq!(asks(&new_one, formats).await, 11);
+    old.close().await;
+    second.shared.grants.look.notify_one();
+    let raised = async {
+        while asks(&second, formats).await != 22 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(HANG, raised).await.expect("it is raised in time");
+    assert_eq!(new(&new_one, numbered(2)).await, 2);
+    // The older version cannot read that.
+    let refused = super::try_open(&options).await.unwrap_err().to_string();
+    assert!(refused.contains("a newer version of offhook"), "{refused}");
+    assert!(refused.contains("(format 2)"), "{refused}");
+}
+
+/// One that has looked before the format was raised, and joins after it, uses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_instance_that_joins_late_uses_nothing() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server).shares(4).lease(LONG);
+    let old = open(&options).await;
+    let mut held = old.held();
+    holds_all(&mut held, 4).await;
+    // Its row was removed, as if it had stood still.
+    run(&old, "DELETE FROM instance").await;
+    let newer = open(&options.clone().of_format(2)).await;
+    assert_eq!(asks(&newer, "SELECT format::bigint FROM meta").await, 2);
+    old.shared.grants.look.notify_one();
+    let away = async {
+        while old.is_ready() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(HANG, away).await.expect("it notices in time");
+    let away = old.append(numbered(1)).await.unwrap_err().to_string();
+    assert!(away.contains("a newer version"), "{away}");
+}
+
+/// Who has nothing to do asks the database once for each renewal, and for nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_is_one_request() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let proxy = Proxy::to(server.port()).await;
+    let own = options(server).shares(4).lease(LONG);
+    let watching = open(&own).await;
+    let through = PostgresOptions::new(&proxy.url())
+        .unwrap()
+        .lease(LONG)
+        .shares(4);
+    let through = through.schema(own.schema.clone()).unwrap().instance("idle");
+    let idle = open(&through).await;
+    assert_eq!(new(&idle, numbered(1)).await, 1);
+    let beat = async || {
+        let sql = "SELECT beat FROM instance WHERE name = 'idle'";
+        let rows = watching.shared.link.read(sql, &[]).await.unwrap();
+        rows[0].get::<_, uuid::Uuid>(0)
+    };
+    let mut before = usize::MAX;
+    for round in 0..12 {
+        // What the append has brought about is over after the first ones.
+        if round == 2 {
+            before = proxy.answered();
+        }
+        let last = beat().await;
+        idle.shared.grants.look.notify_one();
+        let beaten = async {
+            while beat().await == last {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(HANG, beaten).await.expect("it beats in time");
+    }
+    // The last answer may be on its way.
+    let asked = proxy.answered() - before;
+    assert!(
+        (9..=11).contains(&asked),
+        "{asked} requests for 10 renewals"
+    );
 }

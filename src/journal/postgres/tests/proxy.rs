@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,8 @@ pub(super) enum Flow {
 pub(super) struct Proxy {
     address: SocketAddr,
     flow: Arc<watch::Sender<Flow>>,
+    /// How many requests the database has answered.
+    answered: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -33,20 +36,32 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let flow = Arc::new(watch::Sender::new(Flow::Through));
         let flowing = Arc::clone(&flow);
+        let answered = Arc::<AtomicUsize>::default();
+        let counting = Arc::clone(&answered);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (answers, cut) = (flowing.subscribe(), flowing.subscribe());
+                let answered = Arc::clone(&counting);
                 tokio::spawn(async move {
                     let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                    pass(client, server, answers, cut).await;
+                    pass(client, server, answers, cut, &answered).await;
                 });
             }
         });
-        Self { address, flow }
+        Self {
+            address,
+            flow,
+            answered,
+        }
     }
 
     pub(super) fn url(&self) -> String {
         format!("postgresql://offhook@{}/postgres", self.address)
+    }
+
+    /// Returns how many requests were answered so far.
+    pub(super) fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
     }
 
     pub(super) fn set(&self, flow: Flow) {
@@ -98,6 +113,7 @@ async fn pass(
     server: TcpStream,
     mut flow: watch::Receiver<Flow>,
     mut cut: watch::Receiver<Flow>,
+    answered: &AtomicUsize,
 ) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -110,6 +126,9 @@ async fn pass(
                 Err(_) => return,
             };
             let mut answer = buffer[..count].to_vec();
+            // "Ready for the next one".
+            let ends = answer.windows(6).filter(|bytes| bytes == b"Z\0\0\0\x05I");
+            answered.fetch_add(ends.count(), Ordering::SeqCst);
             match now {
                 Flow::NoNotifications => leave_out_notifications(&mut answer),
                 Flow::German => answer = translate(&answer),

@@ -1,6 +1,6 @@
 //! [`Database`]: what the functions of functions.sql do, in memory.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -12,15 +12,41 @@ use crate::journal::postgres::reading::{StoredBlock, Witness};
 use crate::journal::{Grant, Position, Record, Seq, Share};
 
 #[derive(Clone, Default)]
-struct State {
+pub(super) struct State {
     batches: Vec<Batch>,
     claims: HashMap<Uuid, Position>,
-    /// The beat and the lease of each.
-    instances: BTreeMap<Uuid, (Uuid, Duration)>,
+    pub(super) instances: BTreeMap<Uuid, Known>,
     shares: Vec<SeenShare>,
     /// How far each consumer is in each share.
     progress: BTreeMap<(u8, Share), Saved>,
+    /// The document, and the number of the newest change.
+    pub(super) subscription: Option<Subscription>,
+    pub(super) documents: u64,
+    /// Those that are left, and the number of the newest.
+    pub(super) commands: BTreeSet<(Share, Ordered)>,
+    pub(super) newest_command: Ordered,
+    /// What commands have set in each share.
+    pub(super) values: BTreeMap<Share, Ordered>,
 }
+
+/// What is stored of an instance.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    beat: Uuid,
+    lease: Duration,
+    /// The newest change of documents that it has applied.
+    pub(super) applied: u64,
+}
+
+/// A document, and the number of the change that has made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subscription {
+    pub(super) id: Uuid,
+    pub(super) version: u64,
+}
+
+/// The number of a command.
+pub(super) type Ordered = u64;
 
 /// Stored progress.
 #[derive(Clone, Copy)]
@@ -48,9 +74,11 @@ struct Batch {
 }
 
 pub(super) struct Database {
-    state: State,
+    pub(super) state: State,
     /// What it was before the newest commits.
     before: VecDeque<State>,
+    /// Whether what was stored has been lost at some time.
+    pub(super) has_gone_back: bool,
 }
 
 /// What a beat returns.
@@ -59,6 +87,7 @@ pub(super) struct Beat {
     pub(super) head: Seq,
     pub(super) instances: Vec<Seen>,
     pub(super) shares: Vec<SeenShare>,
+    pub(super) documents: u64,
 }
 
 impl Database {
@@ -82,11 +111,12 @@ impl Database {
         Self {
             state,
             before: VecDeque::new(),
+            has_gone_back: false,
         }
     }
 
     /// Changes something, so that it can be taken back.
-    fn commit(&mut self) -> &mut State {
+    pub(super) fn commit(&mut self) -> &mut State {
         if self.before.len() == 8 {
             self.before.pop_front();
         }
@@ -95,6 +125,7 @@ impl Database {
     }
 
     pub(super) fn go_back(&mut self, commits: usize) {
+        self.has_gone_back = true;
         for _ in 0..commits {
             self.state = self.before.pop_back().unwrap_or_else(|| self.state.clone());
         }
@@ -119,8 +150,13 @@ impl Database {
             .collect()
     }
 
-    pub(super) fn join(&mut self, id: Uuid, beat: Uuid, lease: Duration) {
-        self.commit().instances.insert(id, (beat, lease));
+    pub(super) fn join(&mut self, id: Uuid, beat: Uuid, lease: Duration, applied: u64) {
+        let known = Known {
+            beat,
+            lease,
+            applied,
+        };
+        self.commit().instances.insert(id, known);
     }
 
     /// Stores bodies, or returns which keys are held. `records` makes them from the first number.
@@ -183,25 +219,25 @@ impl Database {
         batches.any(|batch| batch.id == witness.batch && last(batch) == witness.last)
     }
 
-    pub(super) fn beat(&mut self, id: Uuid, beat: Uuid) -> Beat {
+    pub(super) fn beat(&mut self, id: Uuid, beat: Uuid, applied: u64) -> Beat {
         let state = self.commit();
-        let is_alive = state
-            .instances
-            .get_mut(&id)
-            .map(|own| own.0 = beat)
+        let own = state.instances.get_mut(&id);
+        let is_alive = own
+            .map(|own| (own.beat, own.applied) = (beat, applied))
             .is_some();
         Beat {
             is_alive,
             head: self.head(),
             instances: { self.state.instances.iter() }
-                .map(|(&id, &(beat, lease))| Seen { id, beat, lease })
+                .map(|(&id, &Known { beat, lease, .. })| Seen { id, beat, lease })
                 .collect(),
             shares: self.state.shares.clone(),
+            documents: self.state.documents,
         }
     }
 
     pub(super) fn bury(&mut self, id: Uuid, beat: Uuid) {
-        if { self.state.instances.get(&id) }.is_some_and(|seen| seen.0 == beat) {
+        if { self.state.instances.get(&id) }.is_some_and(|seen| seen.beat == beat) {
             self.commit().instances.remove(&id);
         }
     }
@@ -260,7 +296,7 @@ impl Database {
         true
     }
 
-    fn is_held(&self, grant: Grant) -> bool {
+    pub(super) fn is_held(&self, grant: Grant) -> bool {
         let share = self.state.shares[usize::from(grant.share)];
         share.holder == Some(grant.holder) && share.epoch == grant.epoch
     }

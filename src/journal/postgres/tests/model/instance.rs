@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use uuid::Uuid;
 
+use super::changing::Changing;
 use super::database::{Beat, Change, Database};
 use super::uuid;
 use super::{CONSUMERS, EVENTS, LEASE, Log, SHARES};
@@ -40,6 +41,7 @@ pub(super) struct Instance {
     pub(super) save: Option<Change>,
     /// Saves that were given up, and may still reach the database.
     pub(super) late: Vec<Change>,
+    pub(super) changing: Changing,
 }
 
 /// How far a consumer is.
@@ -54,7 +56,8 @@ impl Instance {
     pub(super) fn new(database: &mut Database, rng: &mut Rng, now: Instant) -> Self {
         let id = uuid(rng);
         let lease = LEASE * rng.u32(1..4);
-        database.join(id, uuid(rng), lease);
+        let changing = Changing::read(database);
+        database.join(id, uuid(rng), lease, changing.applied);
         let tail = Arc::new(Tail::new(database.head()));
         Self {
             id,
@@ -70,6 +73,7 @@ impl Instance {
             cursors: BTreeMap::new(),
             save: None,
             late: Vec::new(),
+            changing,
         }
     }
 
@@ -95,7 +99,19 @@ impl Instance {
             3 => self.take_beat(now, database, rng),
             4 | 5 => self.hand_over(database, rng, log),
             6 => self.prepare_save(rng),
-            _ => self.finish_save(database, rng, fault),
+            7 => self.finish_save(database, rng, fault),
+            8 => self.read_documents(database, rng),
+            9 => {
+                self.attempt(database, log);
+                None
+            }
+            10 => self.obey(database, rng, fault),
+            // What was asked for is answered, and nothing more is asked for, when nothing goes wrong any more.
+            _ if !is_faulty && !self.changing.waits() => None,
+            _ if self.changing.asks_for_documents(rng) => {
+                self.change_documents(database, rng, fault, log)
+            }
+            _ => self.command(database, rng, fault, log),
         }
     }
 
@@ -179,11 +195,12 @@ impl Instance {
         match fault {
             0 => Some("beats, and the request is lost"),
             1 => {
-                database.beat(self.id, uuid(rng));
+                database.beat(self.id, uuid(rng), self.changing.applied);
                 Some("beats, and the answer is lost")
             }
             _ => {
-                self.beat = Some((now, database.beat(self.id, uuid(rng))));
+                let beat = database.beat(self.id, uuid(rng), self.changing.applied);
+                self.beat = Some((now, beat));
                 None
             }
         }
@@ -226,6 +243,8 @@ impl Instance {
         let living: Vec<Uuid> = beat.instances.iter().map(|one| one.id).collect();
         for step in steps(self.id, &living, &beat.shares, &self.held, SHARES) {
             match step {
+                // As in lease.rs: subscriptions that were changed meanwhile are known before.
+                Step::Take { .. } if self.changing.applied < beat.documents => {}
                 Step::Take { no, epoch } => self.take(no, epoch, database, rng),
                 Step::LetGo(no) => self.held.get_mut(&no).expect("it is held").is_ending = true,
             }
@@ -298,14 +317,16 @@ impl Instance {
         self.others.forget();
         self.is_lost = false;
         self.id = uuid(rng);
-        database.join(self.id, uuid(rng), self.lease);
+        let applied = self.changing.applied;
+        database.join(self.id, uuid(rng), self.lease, applied);
     }
 
     /// Returns whether the log had gone back.
-    fn verify(&mut self, database: &mut Database, rng: &mut Rng) -> bool {
+    pub(super) fn verify(&mut self, database: &mut Database, rng: &mut Rng) -> bool {
         if std::mem::replace(&mut self.is_verified, true) {
             return false;
         }
+        self.changing.give_up();
         let witnesses = self.following.witnesses();
         let Some(newest) = witnesses.last() else {
             return false;

@@ -1,9 +1,11 @@
 //! A model of several instances on one database, without PostgreSQL: a scheduler picks the next step by a seed, and
-//! loses requests and answers, delays renewals, pauses, kills and restarts instances, and takes the database back.
+//! loses requests and answers, delays renewals, pauses, kills and restarts instances, and takes the database back. Beside
+//! events and progress there are documents that instances change, and commands that they leave for each other.
 //! What decides is the engine's own code: [`Plan`](super::super::batch::Plan), `Following` and `division.rs`.
 //!
 //! A seed that fails is printed with its last steps; `OFFHOOK_MODEL_SEED` runs it alone.
 
+mod changing;
 mod database;
 mod instance;
 mod saving;
@@ -24,7 +26,7 @@ const CONSUMERS: u8 = 2;
 const EVENTS: usize = 40;
 const LEASE: Duration = Duration::from_millis(1000);
 const SEEDS: u64 = 10_000;
-const STEPS: usize = 400;
+const STEPS: usize = 600;
 
 /// Everything of one seed, and what must hold.
 struct World {
@@ -48,6 +50,11 @@ struct Log {
     started: HashSet<(u8, Uuid)>,
     /// How many acknowledged bodies the database has lost.
     lost: usize,
+    /// Subscriptions whose removal was answered.
+    removed: HashSet<Uuid>,
+    /// How many attempts were started for the subscription, and how many commands were answered.
+    attempts: usize,
+    obeyed: usize,
     trace: Vec<String>,
 }
 
@@ -73,7 +80,7 @@ impl World {
 
     fn step(&mut self) {
         let pick = self.rng.usize(..self.instances.len());
-        let choice = self.rng.u8(..40);
+        let choice = self.rng.u8(..48);
         if self.is_faulty {
             match choice {
                 0 => {
@@ -92,7 +99,7 @@ impl World {
                 _ => {}
             }
         }
-        self.now += LEASE.mul_f64(self.rng.f64() * 0.012);
+        self.now += LEASE.mul_f64(self.rng.f64() * 0.008);
         if self.now < self.instances[pick].paused_until {
             return;
         }
@@ -105,7 +112,7 @@ impl World {
             log,
             ..
         } = self;
-        let told = instances[pick].act(choice % 8, *now, database, rng, *is_faulty, log);
+        let told = instances[pick].act(choice % 12, *now, database, rng, *is_faulty, log);
         if let Some(told) = told {
             self.note(pick, told);
         }
@@ -170,7 +177,7 @@ impl World {
     /// Without faults everything comes to rest: all tails show the log, and all consumers were handed all events.
     fn comes_to_rest(&mut self) {
         self.is_faulty = false;
-        for _ in 0..4000 {
+        for _ in 0..6000 {
             self.step();
         }
         self.nothing_is_lost();
@@ -187,6 +194,7 @@ impl World {
                 );
             }
         }
+        changing::have_come_to_rest(&self.instances, &self.database);
         for record in self.database.log() {
             for consumer in 0..CONSUMERS {
                 let is_started = self.log.started.contains(&(consumer, record.received.id));
@@ -223,7 +231,7 @@ fn instances_agree_whatever_happens() {
         .ok()
         .map(|seed| seed.parse().unwrap());
     let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
-    let (mut events, mut lost) = (0, 0);
+    let mut total = [0; 5];
     for seed in seeds {
         let mut world = World::new(seed);
         let ran = std::panic::AssertUnwindSafe(|| run(seed, &mut world));
@@ -236,13 +244,25 @@ fn instances_agree_whatever_happens() {
             );
             std::panic::resume_unwind(panic);
         }
-        events += world.log.started.len();
-        lost += world.log.lost;
+        let log = &world.log;
+        let done = [
+            log.started.len(),
+            log.lost,
+            log.removed.len(),
+            log.attempts,
+            log.obeyed,
+        ];
+        total
+            .iter_mut()
+            .zip(done)
+            .for_each(|(total, done)| *total += done);
     }
     if only.is_none() {
-        assert!(
-            events > 0 && lost > 0,
-            "{events} events, {lost} lost: the model does nothing"
+        let [events, lost, removed, attempts, obeyed] = total;
+        eprintln!(
+            "{events} events handed over, {lost} lost, {removed} subscriptions removed, {attempts} attempts, {obeyed} \
+             commands answered"
         );
+        assert!(!total.contains(&0), "{total:?}: the model does nothing");
     }
 }
