@@ -7,11 +7,12 @@ use super::picked::{Picked, text};
 use super::{ContentHasher, MAX_EXTRA};
 use crate::{Event, Extra, UnknownEvent, UnknownReason};
 
-/// The events of one body, each with the hash of its content.
+/// The events of one body, and of each the hash of its content.
 pub(super) struct Collector<'b> {
     body: &'b ByteString,
     hashes: bool,
-    found: Vec<(Event, Option<ContentHash>)>,
+    found: Vec<Event>,
+    contents: Vec<Option<ContentHash>>,
     /// Whether no more events are taken.
     is_full: bool,
     /// How many other fields the remaining events may have together.
@@ -27,6 +28,7 @@ impl<'b> Collector<'b> {
             body,
             hashes,
             found: Vec::new(),
+            contents: Vec::new(),
             is_full: false,
             room: MAX_EXTRA_OF_BODY,
             texts: room_for_texts(body),
@@ -52,13 +54,15 @@ impl<'b> Collector<'b> {
         self.texts = left;
         let hash = |mut hasher: ContentHasher| content(&mut hasher).then(|| hasher.finish());
         let hasher = self.hashes.then(ContentHasher::default);
-        self.found.push((event, hasher.and_then(hash)));
+        self.found.push(event);
+        self.contents.push(hasher.and_then(hash));
     }
 
     /// Adds what stands for all further events.
     fn push_rest(&mut self) {
         let rest = UnknownEvent::new(UnknownReason::TooManyEvents);
-        self.found.push((Event::Unknown(rest), None));
+        self.found.push(Event::Unknown(rest));
+        self.contents.push(None);
         self.is_full = true;
     }
 
@@ -112,8 +116,8 @@ impl<'b> Collector<'b> {
         extra.clone()
     }
 
-    pub(super) fn into_found(self) -> Vec<(Event, Option<ContentHash>)> {
-        self.found
+    pub(super) fn into_found(self) -> (Vec<Event>, Vec<Option<ContentHash>>) {
+        (self.found, self.contents)
     }
 }
 
@@ -147,19 +151,19 @@ macro_rules! gateway {
             fn events(&self, body: &ByteString) -> Vec<Event> {
                 let mut all = Collector::new(body, false);
                 self.read(body, &mut all);
-                all.into_found().into_iter().map(|(event, _)| event).collect()
+                all.into_found().0
             }
 
             fn content(&self, body: &ByteString, event: usize, hasher: &mut ContentHasher) -> bool {
-                let found = self.with_contents(body);
-                let content = found.get(event).and_then(|(_, content)| *content);
+                let (_, contents) = self.with_contents(body);
+                let content = contents.get(event).copied().flatten();
                 content.is_some_and(|content| {
                     hasher.bytes(&content);
                     true
                 })
             }
 
-            fn with_contents(&self, body: &ByteString) -> Vec<(Event, Option<ContentHash>)> {
+            fn with_contents(&self, body: &ByteString) -> (Vec<Event>, Vec<Option<ContentHash>>) {
                 let mut all = Collector::new(body, true);
                 self.read(body, &mut all);
                 all.into_found()

@@ -19,15 +19,17 @@ pub type ContentHash = [u8; 32];
 #[derive(Debug)]
 pub struct ContentHasher {
     hasher: Sha256,
-    /// What the hasher has not got yet: it takes many bytes as fast as few.
-    gathered: Vec<u8>,
+    /// What the hasher has not got yet, at its beginning: it takes many bytes as fast as few.
+    gathered: [u8; GATHERED],
+    length: usize,
 }
 
 impl Default for ContentHasher {
     fn default() -> Self {
         Self {
             hasher: Sha256::new(),
-            gathered: Vec::with_capacity(512),
+            gathered: [0; GATHERED],
+            length: 0,
         }
     }
 }
@@ -101,27 +103,36 @@ impl ContentHasher {
 
     fn tagged(&mut self, tag: u8, bytes: &[u8]) {
         self.tag(tag, bytes.len());
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() >= GATHERED {
-            self.flush();
-        }
+        self.gather(bytes);
     }
 
     /// What follows, and how much of it, so that different contents are different bytes. A length takes seven
     /// bits of each byte; the last byte has not the eighth.
     fn tag(&mut self, tag: u8, mut length: usize) {
-        self.gathered.push(tag);
+        self.gather(&[tag]);
         while length >= 0x80 {
-            self.gathered.push(length as u8 | 0x80);
+            self.gather(&[length as u8 | 0x80]);
             length >>= 7;
         }
-        self.gathered.push(length as u8);
+        self.gather(&[length as u8]);
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
+        if bytes.len() > GATHERED - self.length {
+            self.flush();
+        }
+        match self.gathered[self.length..].get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.length += bytes.len();
+            }
+            None => self.hasher.update(bytes),
+        }
     }
 
     fn flush(&mut self) {
-        self.hasher.update(&self.gathered);
-        self.gathered.clear();
-        self.gathered.shrink_to(2 * GATHERED);
+        self.hasher.update(&self.gathered[..self.length]);
+        self.length = 0;
     }
 }
 
@@ -165,7 +176,7 @@ const MAX_FIELDS: usize = 4096;
 /// How deep objects and arrays are compared by value. Each level is read once more.
 const MAX_DEPTH: usize = 6;
 
-const GATHERED: usize = 16 * 1024;
+const GATHERED: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -110,19 +110,18 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         &[]
     }
 
-    /// The events in a body, each with the hash of its content, for a dialect that need not read the body
+    /// The events in a body, and of each the hash of its content, for a dialect that need not read the body
     /// twice for that.
     #[doc(hidden)]
-    fn with_contents(&self, body: &ByteString) -> Vec<(Event, Option<ContentHash>)> {
+    fn with_contents(&self, body: &ByteString) -> (Vec<Event>, Vec<Option<ContentHash>>) {
         let hashed = |index| {
             let mut hasher = ContentHasher::default();
             self.content(body, index, &mut hasher)
                 .then(|| hasher.finish())
         };
-        let events = self.events(body).into_iter().enumerate();
-        events
-            .map(|(index, event)| (event, hashed(index)))
-            .collect()
+        let events = self.events(body);
+        let contents = (0..events.len()).map(hashed).collect();
+        (events, contents)
     }
 }
 

@@ -207,7 +207,7 @@ impl BodyReader {
     /// The events of a body, and the hashes of their contents.
     fn events(&self, text: &ByteString, hashes: bool) -> (Vec<Event>, Vec<Option<ContentHash>>) {
         if hashes {
-            self.0.dialect.with_contents(text).into_iter().unzip()
+            self.0.dialect.with_contents(text)
         } else {
             (self.0.dialect.events(text), Vec::new())
         }

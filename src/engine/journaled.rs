@@ -32,15 +32,13 @@ impl Engine for JournalEngine {
             Events::Typed(events)
         };
         envelope.forget_content();
-        let received = Arc::clone(envelope.received());
         let entry = Entry {
-            received: Arc::clone(&received),
+            received: Arc::clone(envelope.received()),
             events: events.clone(),
             parts,
         };
         Box::pin(async move {
-            // Holds the body's share of the in-flight budget until the journal has it.
-            let _envelope = envelope;
+            // The envelope holds the body's share of the in-flight budget until the journal has it.
             let appended = self.journal.append(entry).await;
             let (accepted, duplicates) = match appended.map_err(|_| NotAccepted::Unavailable)? {
                 Appended::New { duplicates, .. } => (Accepted::New, duplicates),
@@ -50,7 +48,8 @@ impl Engine for JournalEngine {
             };
             for (part, original) in duplicates {
                 let events = events.known().map_or(&[][..], |events| events);
-                self.notes.duplicate(&received, events, part, original);
+                let received = envelope.received();
+                self.notes.duplicate(received, events, part, original);
             }
             Ok(accepted)
         })

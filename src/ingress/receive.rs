@@ -12,21 +12,20 @@ use uuid::Uuid;
 use super::answers::{
     DUPLICATE, echo, handler_failed, handshake, method_not_allowed, received, unavailable,
 };
-use super::running::{Finish, Running};
+use super::running::Running;
 use super::silence::{NextSilence, Silence, Tell, Watchdog};
 use super::source::Source;
-use super::sources::{Route, Served, Sources, Table, decoded};
+use super::sources::{Route, Sources, Table, decoded};
 use super::taken::Taken;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
 use crate::error::{Error, Problems};
 use crate::refused::{Arrived, Cause, RefusedRequests};
 use crate::signature::{
-    Admitted, Challenge, Deadline, InFlight, Incoming, Limits, Refusal, RefusedRequest,
+    Admitted, Challenge, Deadline, InFlight, Incoming, Limits, Refusal, RefusedRequest, Reply,
     RequestError, Unverified, Verified,
 };
 use crate::telemetry::{Metrics, RequestOutcome};
-use crate::{Event, escape_controls};
 
 /// Answers the requests of all sources.
 #[derive(Debug)]
@@ -127,26 +126,40 @@ impl Ingress {
         self.sources.may_lead(&decoded(uri))
     }
 
-    /// Answers a request; `None` if no source has its path. `deadline` is set when the connection enforces the
-    /// time limit.
-    pub(crate) async fn answer(
-        &self,
-        head: &RequestHead,
-        payload: Payload,
-        deadline: Option<&dyn Deadline>,
-    ) -> Option<HttpResponse> {
-        self.answer_at(&decoded(&head.uri), head, payload, deadline)
-            .await
-    }
-
-    /// As [`Ingress::answer`], for a request with this path below the mount point.
+    /// Answers a request with this path below the mount point; `None` if no source has it.
     pub(crate) async fn answer_at(
         &self,
         path: &str,
         head: &RequestHead,
         payload: Payload,
-        deadline: Option<&dyn Deadline>,
     ) -> Option<HttpResponse> {
+        Some(match self.begin_at(path, head, payload, None).await? {
+            Begun::Taken(taken) => self.finish(taken, None).await,
+            Begun::Answered(answer) => answer,
+        })
+    }
+
+    /// Reads and verifies a request; `None` if no source has its path. `deadline` is set when the connection
+    /// enforces the time limit.
+    ///
+    /// While the engine has the event, nothing of the request's head is needed: [`finish`](Self::finish) waits without it.
+    pub(crate) async fn begin(
+        &self,
+        head: &RequestHead,
+        payload: Payload,
+        deadline: Option<&dyn Deadline>,
+    ) -> Option<Begun> {
+        self.begin_at(&decoded(&head.uri), head, payload, deadline)
+            .await
+    }
+
+    async fn begin_at(
+        &self,
+        path: &str,
+        head: &RequestHead,
+        payload: Payload,
+        deadline: Option<&dyn Deadline>,
+    ) -> Option<Begun> {
         // Uses the connection's clock, which also timed the start of the head.
         let begun = deadline.and_then(|deadline| deadline.begun());
         let started = begun.unwrap_or_else(|| SystemClock.monotonic());
@@ -154,9 +167,8 @@ impl Ingress {
         let mut route = table.route(path)?;
         let admitted = match self.admit(path, &route, head, started) {
             Ok(admitted) => admitted,
-            Err(answer) => return Some(*answer),
+            Err(answer) => return Some(Begun::Answered(*answer)),
         };
-        let served = route.served;
         let request = Incoming {
             head,
             payload,
@@ -164,42 +176,67 @@ impl Ingress {
             started,
             deadline,
         };
-        let (engine, reader) = (Arc::clone(&self.engine), served.reader.clone());
-        let (seen, at) = (Arc::clone(&served.seen), self.clock.monotonic());
-        let handshaken = served.handshake;
-        let take = move |verified: Verified| match handshaken.and_then(|of| of(verified.body())) {
-            Some(answer) => Err(answer),
-            None => Ok(Taken::new(verified, &reader, engine, &seen, at)),
-        };
-        let done = match served.verify.judge_body(admitted, request, take).await {
-            Ok(Ok(taken)) => {
-                let (outcome, response) = self.finish_taken(served, taken).await;
-                (Some(outcome), response)
+        let (served, engine) = (Arc::clone(route.served), Arc::clone(&self.engine));
+        let at = self.clock.monotonic();
+        let take = move |verified: Verified| {
+            let handshaken = served.handshake.and_then(|of| of(verified.body()));
+            match handshaken {
+                Some(answer) => Err(answer),
+                None => Ok(Taken::new(verified, served, engine, started, at)),
             }
+        };
+        let judged = route.served.verify.judge_body(admitted, request, take);
+        Some(match judged.await {
+            Ok(Ok(taken)) => Begun::Taken(taken),
             // It is no event, so it is not counted as one.
-            Ok(Err(answer)) => (None, handshake(answer)),
+            Ok(Err(answer)) => {
+                let mut answer = handshake(answer);
+                self.answered(&mut answer, deadline, SystemClock.monotonic());
+                Begun::Answered(answer)
+            }
             Err(refused) => {
                 let answer = refused.error.error_response();
                 // Its session is gone with the request.
                 if let Some(route) = table.route(path) {
                     self.refuse(path, &route, head, refused, started);
                 }
-                return Some(answer);
+                Begun::Answered(answer)
             }
+        })
+    }
+
+    /// Has the engine do its work on a verified body, and answers the request that it came with.
+    pub(crate) async fn finish(
+        &self,
+        taken: Taken,
+        deadline: Option<&dyn Deadline>,
+    ) -> HttpResponse {
+        let Taken {
+            served,
+            started,
+            work,
+        } = taken;
+        let accepted = if self.running.has_room() {
+            self.running.finish(work).await
+        } else {
+            Err(NotAccepted::Unavailable)
         };
-        let (outcome, mut response) = done;
+        let (outcome, mut response) = self.answer_to(accepted, served.reply);
         let now = SystemClock.monotonic();
         let took = now.saturating_duration_since(started);
-        if let Some(outcome) = outcome {
-            served.metrics.answered(outcome, took, now);
-        }
+        served.metrics.answered(outcome, took, now);
+        self.answered(&mut response, deadline, now);
+        response
+    }
+
+    /// A verified request is answered.
+    fn answered(&self, response: &mut HttpResponse, deadline: Option<&dyn Deadline>, now: Instant) {
         if let Some(deadline) = deadline {
             deadline.answered_at(now);
         }
         if self.running.is_draining() {
-            close_after(&mut response);
+            close_after(response);
         }
-        Some(response)
     }
 
     /// The name and the path of an unsigned source, if only its token is missing at the end of the address.
@@ -348,28 +385,15 @@ impl Ingress {
         &self.engine
     }
 
-    /// Has the engine do its work, and turns the result into the answer.
-    async fn finish_taken(&self, served: &Served, taken: Taken) -> (RequestOutcome, HttpResponse) {
-        let bytes = taken.bytes;
-        served.metrics.body_bytes.inc_by(bytes);
-        log::debug!(
-            event:% = taken.id, source:% = served.source.name;
-            "event {}: {bytes} bytes from {}",
-            taken.id,
-            served.source.name
-        );
-        if let Some(odd) = &taken.odd {
-            log::debug!(event:% = taken.id; "event {}: {}", taken.id, escape_controls(odd));
-        }
-        let accepted = if self.running.has_room() {
-            self.running.finish(taken.work).await
-        } else {
-            Err(NotAccepted::Unavailable)
-        };
+    fn answer_to(
+        &self,
+        accepted: Result<Accepted, NotAccepted>,
+        reply: Reply,
+    ) -> (RequestOutcome, HttpResponse) {
         match accepted {
-            Ok(Accepted::New) => (RequestOutcome::Received, received(served.reply)),
+            Ok(Accepted::New) => (RequestOutcome::Received, received(reply)),
             Ok(Accepted::Duplicate) => {
-                let mut response = received(served.reply);
+                let mut response = received(reply);
                 let headers = response.headers_mut();
                 headers.insert(DUPLICATE, HeaderValue::from_static("true"));
                 (RequestOutcome::Duplicate, response)
@@ -382,11 +406,6 @@ impl Ingress {
         }
     }
 
-    fn finish(&self, envelope: Envelope, events: Vec<Event>) -> Finish<'_> {
-        let work = Arc::clone(&self.engine).accept(envelope, events.into());
-        self.running.finish(work)
-    }
-
     /// Starts to watch, on the runtime `home`, for sources that fall silent.
     pub(crate) fn watch(self: &Arc<Self>, home: &Handle) {
         let weak = Arc::downgrade(self);
@@ -395,7 +414,8 @@ impl Ingress {
             Box::pin(async move {
                 let ingress = ingress.ok_or(NotAccepted::Unavailable)?;
                 let (envelope, events) = Envelope::of_source(event);
-                ingress.finish(envelope, events).await.map(|_| ())
+                let work = Arc::clone(&ingress.engine).accept(envelope, events.into());
+                ingress.running.finish(work).await.map(|_| ())
             })
         });
         *self.watchdog() = Some(Watchdog::start(&self.silence, tell, home));
@@ -432,6 +452,13 @@ impl Ingress {
     pub(crate) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
+}
+
+/// How far a request is.
+pub(crate) enum Begun {
+    /// Its event is to be given to the engine, by [`Ingress::finish`].
+    Taken(Taken),
+    Answered(HttpResponse),
 }
 
 /// The sources to serve next, with their limits.

@@ -32,7 +32,7 @@ pub(crate) struct Sources(ArcSwap<Table>);
 #[derive(Default)]
 pub(crate) struct Table {
     router: matchit::Router<usize>,
-    sources: Vec<Served>,
+    sources: Vec<Arc<Served>>,
 }
 
 /// A source that is served.
@@ -53,7 +53,7 @@ pub(crate) struct Served {
 
 /// The source that an address leads to, and the values of its segments.
 pub(super) struct Route<'a> {
-    pub(super) served: &'a Served,
+    pub(super) served: &'a Arc<Served>,
     pub(super) token: Option<String>,
     pub(super) session: Option<String>,
 }
@@ -113,7 +113,7 @@ impl Table {
             if let Some(known) = known.find(|served| served.source.name == source.name) {
                 verify = verify.in_place_of(&known.verify);
             }
-            Served {
+            Arc::new(Served {
                 verify,
                 reader,
                 metrics: metrics.source(&source.name),
@@ -124,7 +124,7 @@ impl Table {
                 handshake: source.scheme.handshake(),
                 has_challenge: source.has_challenge(),
                 source,
-            }
+            })
         });
         Ok(Self {
             router,
@@ -159,7 +159,7 @@ impl Table {
     }
 
     /// The source with this name.
-    pub(super) fn named(&self, name: &str) -> Option<&Served> {
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Served>> {
         let mut sources = self.sources.iter();
         sources.find(|served| served.source.name == name)
     }

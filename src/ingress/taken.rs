@@ -3,19 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use uuid::Uuid;
-
-use super::silence::SourceSeen;
-use crate::Event;
-use crate::dialect::BodyReader;
+use super::sources::Served;
 use crate::engine::{Engine, Envelope, Work};
 use crate::signature::Verified;
+use crate::{Event, escape_controls};
 
-/// A verified body with the engine's work on it, which has not begun.
-pub(super) struct Taken {
-    pub(super) id: Uuid,
-    pub(super) bytes: u64,
-    pub(super) odd: Option<Arc<str>>,
+/// The engine's work on a verified body, which has not begun.
+pub(crate) struct Taken {
+    pub(super) served: Arc<Served>,
+    /// When its request began.
+    pub(super) started: Instant,
     pub(super) work: Work,
 }
 
@@ -24,13 +21,23 @@ impl Taken {
     /// here.
     pub(super) fn new(
         verified: Verified,
-        reader: &BodyReader,
+        served: Arc<Served>,
         engine: Arc<dyn Engine>,
-        seen: &SourceSeen,
+        started: Instant,
         at: Instant,
     ) -> Self {
-        let (envelope, events) = Envelope::open(verified, reader);
+        let (envelope, events) = Envelope::open(verified, &served.reader);
         let received = envelope.received();
+        let (id, bytes) = (received.id, received.body.len() as u64);
+        served.metrics.body_bytes.inc_by(bytes);
+        log::debug!(
+            event:% = id, source:% = served.name;
+            "event {id}: {bytes} bytes from {}", served.name
+        );
+        if let Some(odd) = &received.odd {
+            log::debug!(event:% = id; "event {id}: {}", escape_controls(odd));
+        }
+        let seen = &served.seen;
         let own = received.session.as_deref();
         seen.mark(at, received.received_at, own);
         let mut marked = own;
@@ -42,10 +49,9 @@ impl Taken {
             }
         }
         Self {
-            id: received.id,
-            bytes: received.body.len() as u64,
-            odd: received.odd.clone(),
             work: engine.accept(envelope, events.into()),
+            served,
+            started,
         }
     }
 }

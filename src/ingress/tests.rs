@@ -185,7 +185,8 @@ async fn expect_passes_the_checks_of_the_request() {
         let ingress = &receiver.parts().ingress;
         let before = ingress.before_continue(request.head());
         let payload = request.take_payload();
-        let answer = ingress.answer(request.head(), payload, None).await;
+        let path = request.path().to_owned();
+        let answer = ingress.answer_at(&path, request.head(), payload).await;
         let Some(before) = before else {
             assert!(answer.is_none() && refused == Some(404), "{path}");
             continue;

@@ -262,7 +262,7 @@ impl Connection {
             bytes.iter().take_while(|byte| is_line_break(byte)).count()
         };
         let head = &bytes[empty..];
-        let Some(end) = blank_line(self.last, head) else {
+        let Some((end, declared)) = end_of_head(self.last, head) else {
             if !head.is_empty() {
                 self.deadline.head_given(None);
             }
@@ -270,11 +270,7 @@ impl Connection {
             return bytes.len();
         };
         // The line may be in what was given before; then the body comes after the head.
-        let body = if is_begun {
-            0
-        } else {
-            declared_length(&head[..end])
-        };
+        let body = if is_begun { 0 } else { declared };
         let body = body.min(head.len() - end);
         self.deadline.head_given(Some(body));
         self.last = NOTHING;
@@ -400,7 +396,9 @@ impl AsyncWrite for Connection {
         self.deadline.set_flushed(false);
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             Poll::Ready(written) => {
-                self.watch_for_large_heads(&buf[..*written.as_ref().unwrap_or(&0)]);
+                if self.deadline.is_in_head() {
+                    self.watch_for_large_heads(&buf[..*written.as_ref().unwrap_or(&0)]);
+                }
                 self.deadline.sent();
                 self.unblock(cx);
                 Poll::Ready(written)
@@ -435,12 +433,8 @@ impl AsyncWrite for Connection {
 /// Where the first blank line in `bytes` ends, which come after `before`. A line may end without a carriage
 /// return, as actix-http reads it.
 fn blank_line(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
-    let at_start = |known: &[u8], rest: &[u8]| before.ends_with(known) && bytes.starts_with(rest);
-    if at_start(b"\n", b"\n") || at_start(b"\n\r", b"\n") {
-        return Some(1);
-    }
-    if at_start(b"\n", b"\r\n") {
-        return Some(2);
+    if let Some(end) = begun_blank_line(before, bytes) {
+        return Some(end);
     }
     let usual = BLANK_LINE.find(bytes);
     let bare = BARE_BLANK_LINE.find(&bytes[..usual.map_or(bytes.len(), |at| at + 1)]);
@@ -449,21 +443,42 @@ fn blank_line(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
         .or(usual.map(|at| at + length(&BLANK_LINE)))
 }
 
-/// What a head says of the length of its body, if it can be read; actix-http judges it.
-fn declared_length(head: &[u8]) -> usize {
-    const NAME: &[u8] = b"content-length:";
-    let mut lines = memchr::memchr_iter(b'\n', head).map(|at| &head[at + 1..]);
-    let value = lines.find_map(|line| {
-        let (name, value) = line.split_at_checked(NAME.len())?;
-        // Rules out nearly all other headers.
-        if name[NAME.len() - 1] != b':' {
-            return None;
+/// The same, if the line before the blank one ends in `before`.
+fn begun_blank_line(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
+    let at_start = |known: &[u8], rest: &[u8]| before.ends_with(known) && bytes.starts_with(rest);
+    if at_start(b"\n", b"\n") || at_start(b"\n\r", b"\n") {
+        return Some(1);
+    }
+    at_start(b"\n", b"\r\n").then_some(2)
+}
+
+/// Where a head ends in `bytes`, which come after `before`, and what these lines say of the length of its body; 0 if
+/// nothing that can be read, because actix-http judges it.
+fn end_of_head(before: [u8; 2], bytes: &[u8]) -> Option<(usize, usize)> {
+    if let Some(end) = begun_blank_line(before, bytes) {
+        return Some((end, 0));
+    }
+    let mut declared = None;
+    for start in memchr::memchr_iter(b'\n', bytes).map(|at| at + 1) {
+        if let Some(end) = begun_blank_line(*b" \n", &bytes[start..]) {
+            return Some((start + end, declared.unwrap_or(0)));
         }
-        name.eq_ignore_ascii_case(NAME).then_some(value)
-    });
-    let value = value.and_then(|value| value.split(|byte| *byte == b'\n').next());
-    let value = value.and_then(|value| str::from_utf8(value.trim_ascii()).ok());
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+        declared = declared.or_else(|| declared_length(&bytes[start..]));
+    }
+    None
+}
+
+/// What the first of these lines says of the length of the body; `None` if it is another header.
+fn declared_length(lines: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"content-length:";
+    let (name, value) = lines.split_at_checked(NAME.len())?;
+    // The colon rules out nearly all other headers.
+    if name.last() != NAME.last() || !name.eq_ignore_ascii_case(NAME) {
+        return None;
+    }
+    let value = value.split(|byte| *byte == b'\n').next()?;
+    let value = str::from_utf8(value.trim_ascii()).ok();
+    Some(value.and_then(|value| value.parse().ok()).unwrap_or(0))
 }
 
 const NOTHING: [u8; 2] = [0; 2];
@@ -506,18 +521,27 @@ mod tests {
                 };
                 let with_body = [after, b"body"].concat();
                 assert_eq!(blank_line(last, &with_body), Some(after.len()), "{cut}");
+                let end = end_of_head(last, &with_body);
+                assert_eq!(end, Some((after.len(), 0)), "{cut}");
             }
         }
         for none in [&b"\r\n\r"[..], b"\n\r\r\n", b"a\nb\n", b""] {
             assert_eq!(blank_line(NOTHING, none), None);
+            assert_eq!(end_of_head(NOTHING, none), None);
         }
         assert_eq!(blank_line(*b"\n\r", b""), None);
+        assert_eq!(end_of_head(*b"\n\r", b""), None);
     }
 
     #[test]
     fn the_length_of_a_body_is_read() {
-        let length =
-            |lines: &str| declared_length(format!("POST / HTTP/1.1\r\n{lines}\r\n").as_bytes());
+        let length = |lines: &str| {
+            let head = format!("POST / HTTP/1.1\r\n{lines}\r\n");
+            let body = "Content-Length: 5\r\n\r\n";
+            let (end, declared) = end_of_head(NOTHING, [&head, body].concat().as_bytes()).unwrap();
+            assert_eq!(end, head.len());
+            declared
+        };
         assert_eq!(length("Host: x\r\ncontent-LENGTH:  12 \r\nX: 1\r\n"), 12);
         assert_eq!(length("Content-Length: 3\n"), 3);
         // actix-http refuses a second one.

@@ -245,6 +245,11 @@ impl RequestDeadline {
         }
     }
 
+    /// Whether a head has begun that the application has not got.
+    pub(super) fn is_in_head(&self) -> bool {
+        matches!(self.0.phase.get(), Phase::Head { .. })
+    }
+
     /// The connection has sent something.
     pub(super) fn sent(&self) {
         if self.0.phase.get() == (Phase::Head { answered: false }) {
@@ -255,7 +260,7 @@ impl RequestDeadline {
     /// The application takes the request. Its body is still to come, unless it has none; `length` is what the
     /// head says of it.
     pub(super) fn request_begun(&self, has_body: bool, length: Option<u64>) {
-        if !matches!(self.0.phase.get(), Phase::Head { .. }) {
+        if !self.is_in_head() {
             // Its head came together with the request before. Its time begins now.
             self.begin_head();
         }

@@ -7,8 +7,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use actix_http::{
-    ConnectionType, HttpService, KeepAlive, Method, Payload, Request, RequestHead, ResponseHead,
-    Version,
+    ConnectionType, HttpService, KeepAlive, Method, Payload, Request, RequestHead, Version,
 };
 use actix_server::GracefulShutdownSignal;
 use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service};
@@ -25,7 +24,7 @@ use super::parts::Parts;
 use super::proxies::Proxies;
 use super::reloads::PublicLive;
 use crate::escape_controls;
-use crate::ingress::Ingress;
+use crate::ingress::{Begun, Ingress};
 use crate::refused::shown_path;
 use crate::signature::{Deadline, shown_peer};
 use crate::telemetry::{ListenerMetrics, Throttle};
@@ -118,32 +117,35 @@ async fn answer(front: &Front, mut request: Request) -> HttpResponse {
     if let Some(deadline) = &deadline {
         deadline.request_begun(!matches!(payload, Payload::None), length(request.head()));
     }
-    let mut answer = front
-        .answer(request.head(), payload, deadline.as_ref())
+    let head = request.head();
+    let upgrades = head.headers.contains_key(header::UPGRADE);
+    // actix-http may take what follows for a part of the body of a request to upgrade.
+    let is_last = upgrades || head.connection_type() != ConnectionType::KeepAlive;
+    let begun = front
+        .begin(head, payload, upgrades, deadline.as_ref())
         .await;
+    // While the event is with the engine, actix-http uses the head for another request.
+    drop(request);
+    let kept = deadline.as_ref().map(|deadline| deadline as &dyn Deadline);
+    let mut answer = match begun {
+        Begun::Taken(taken) => front.ingress.finish(taken, kept).await,
+        Begun::Answered(answer) => answer,
+    };
     if let Some(deadline) = &deadline {
         let head = answer.head_mut();
-        if !deadline.is_complete() {
+        // actix-http uses heads again, with the version that they had last; of that the type depends.
+        head.version = Version::HTTP_11;
+        let is_last = is_last
+            || head.connection_type() == ConnectionType::Close
             // The rest of the body must not be read as the next request.
-            head.set_connection_type(ConnectionType::Close);
-        }
-        if is_last(request.head(), head) {
+            || !deadline.is_complete();
+        if is_last {
             head.set_connection_type(ConnectionType::Close);
             deadline.last_answer();
         }
         deadline.answered();
     }
     answer
-}
-
-/// Whether the connection ends with the answer to this request.
-fn is_last(request: &RequestHead, answer: &mut ResponseHead) -> bool {
-    // actix-http uses heads again, with the version that they had last; of that the type depends.
-    answer.version = Version::HTTP_11;
-    answer.connection_type() == ConnectionType::Close
-        || request.connection_type() != ConnectionType::KeepAlive
-        // actix-http may take what follows for a part of its body.
-        || request.headers.contains_key(header::UPGRADE)
 }
 
 impl Front {
@@ -170,28 +172,31 @@ impl Front {
         Option::as_deref(&path) == Some(head.uri.path())
     }
 
-    async fn answer(
+    async fn begin(
         &self,
         head: &RequestHead,
         payload: Payload,
+        upgrades: bool,
         deadline: Option<&RequestDeadline>,
-    ) -> HttpResponse {
+    ) -> Begun {
         if self.is_health(head) {
-            return self.health(head);
+            return Begun::Answered(self.health(head));
         }
-        let payload = match declared(head, payload) {
-            Ok(payload) => payload,
-            Err(()) => {
-                if let Some(unsaid) = self.upgrades.pass() {
-                    let more = Throttle::more(unsaid);
-                    log::info!("a request to upgrade says no length, answered 400{more}");
-                }
-                return closing(HttpResponse::BadRequest(), "Bad request");
+        let payload = if upgrades {
+            declared(head, payload)
+        } else {
+            Some(payload)
+        };
+        let Some(payload) = payload else {
+            if let Some(unsaid) = self.upgrades.pass() {
+                let more = Throttle::more(unsaid);
+                log::info!("a request to upgrade says no length, answered 400{more}");
             }
+            return Begun::Answered(closing(HttpResponse::BadRequest(), "Bad request"));
         };
         let kept = deadline.map(|deadline| deadline as &dyn Deadline);
-        let answered = self.ingress.answer(head, payload, kept).await;
-        answered.unwrap_or_else(|| self.not_found(head))
+        let begun = self.ingress.begin(head, payload, kept).await;
+        begun.unwrap_or_else(|| Begun::Answered(self.not_found(head)))
     }
 
     fn health(&self, head: &RequestHead) -> HttpResponse {
@@ -238,16 +243,16 @@ fn closing(mut response: HttpResponseBuilder, error: &str) -> HttpResponse {
     response.json(serde_json::json!({ "error": error }))
 }
 
-/// The payload, as long as its Content-Length says. actix-http takes everything that follows a head with
-/// `Upgrade: websocket` for its body.
-fn declared(head: &RequestHead, payload: Payload) -> Result<Payload, ()> {
-    if !head.headers.contains_key(header::UPGRADE) || matches!(payload, Payload::None) {
-        return Ok(payload);
+/// The payload of a request to upgrade, as long as its Content-Length says. actix-http takes everything that
+/// follows a head with `Upgrade: websocket` for its body.
+fn declared(head: &RequestHead, payload: Payload) -> Option<Payload> {
+    if matches!(payload, Payload::None) {
+        return Some(payload);
     }
     let Some(mut left) = length(head) else {
         // Chunks have an end of their own.
         let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-        return if is_chunked { Ok(payload) } else { Err(()) };
+        return is_chunked.then_some(payload);
     };
     let mut payload = Some(payload);
     let chunks = poll_fn_stream(move |cx| {
@@ -264,7 +269,7 @@ fn declared(head: &RequestHead, payload: Payload) -> Result<Payload, ()> {
             })
         }))
     });
-    Ok(Payload::Stream {
+    Some(Payload::Stream {
         payload: Box::pin(chunks),
     })
 }

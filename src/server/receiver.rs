@@ -89,7 +89,7 @@ impl Receiver {
                 async move {
                     let path = format!("/{}", request.match_info().query("path"));
                     let (head, payload) = (request.head(), payload.into_inner());
-                    let answered = parts.ingress.answer_at(&path, head, payload, None).await;
+                    let answered = parts.ingress.answer_at(&path, head, payload).await;
                     // The guard has found a route, which reloading may have taken away.
                     answered.unwrap_or_else(|| HttpResponse::NotFound().finish())
                 }

@@ -5,12 +5,13 @@
 //! after them the oldest of the address that has most of the others. So nobody who holds connections keeps
 //! others out: an honest sender needs a moment to prove itself, and then others give way first.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::task::AtomicWaker;
 
@@ -63,6 +64,8 @@ pub(super) struct Seat {
     id: u64,
     is_proven: AtomicBool,
     shared: Arc<Shared>,
+    /// The task that is woken when the connection has to give way.
+    registered: RefCell<Option<Waker>>,
 }
 
 impl Seats {
@@ -96,6 +99,7 @@ impl Seats {
             id,
             is_proven: AtomicBool::new(false),
             shared,
+            registered: RefCell::default(),
         }
     }
 
@@ -183,7 +187,15 @@ impl Seat {
 
     /// Ready when the connection has to give way.
     pub(super) fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
-        self.shared.connection.register(cx.waker());
+        let mut registered = self.registered.borrow_mut();
+        let waker = cx.waker();
+        if !registered
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            self.shared.connection.register(waker);
+            *registered = Some(waker.clone());
+        }
         if self.shared.is_evicted.load(Ordering::Relaxed) {
             Poll::Ready(())
         } else {

@@ -20,29 +20,37 @@ use super::pace::{BodyPace, BodyProgress};
 use super::room::{Held, InFlight};
 use crate::clock::{Clock as _, SystemClock};
 
-/// Refuses a body whose declared length is too long.
+/// Refuses a body whose declared length is too long. Returns that length, if the head says it.
 pub(super) fn check_declared_length(
     headers: &HeaderMap,
     max_body: usize,
-) -> Result<(), RequestError> {
+) -> Result<Option<u64>, RequestError> {
     match declared_length(headers) {
         Some(length) if length > max_body as u64 => Err(RequestError::TooLarge {
             bytes: length,
             limit: max_body,
         }),
-        _ => Ok(()),
+        declared => Ok(declared),
     }
 }
 
-/// Reads the body, in any number of chunks, into memory of its own length. With `begun` it has to come fast
-/// enough from then on; otherwise the connection sees to that.
+/// How much memory a body is expected to need.
+pub(super) struct Expected {
+    /// Its length, as the head says it.
+    pub(super) declared: Option<u64>,
+    /// How many bytes are to be added to it.
+    pub(super) spare: usize,
+}
+
+/// Reads the body, in any number of chunks, into memory of its own length, with the spare bytes behind it. With
+/// `begun` it has to come fast enough from then on; otherwise the connection sees to that.
 pub(super) async fn read_body(
     mut payload: Payload,
-    headers: &HeaderMap,
+    expected: Expected,
     limits: &Limits,
     peer: Option<IpAddr>,
     begun: Option<Instant>,
-) -> Result<(Bytes, Held), RequestError> {
+) -> Result<(Vec<u8>, Held), RequestError> {
     let mut held = limits.in_flight.hold(peer);
     let mut body = Vec::new();
     let mut progress = begun.map(|begun| BodyProgress::new(begun, 0));
@@ -54,15 +62,15 @@ pub(super) async fn read_body(
                 limit: limits.max_body,
             });
         }
-        if length > body.capacity() {
+        if length + expected.spare > body.capacity() {
             // At most twice what was received, because the declared length is only a claim.
-            let declared = declared_length(headers).unwrap_or_default();
+            let declared = expected.declared.unwrap_or_default();
             let declared = usize::try_from(declared).unwrap_or(usize::MAX);
             let room = declared.clamp(length, (2 * length).min(limits.max_body));
             if !held.grow_to(room) {
                 return Err(RequestError::Busy);
             }
-            body.reserve_exact(room - body.len());
+            body.reserve_exact(room + expected.spare - body.len());
         }
         // A copy, because the chunk keeps the connection's whole buffer alive, which is not counted.
         body.extend_from_slice(&chunk);
@@ -70,7 +78,7 @@ pub(super) async fn read_body(
     if !held.completed() {
         return Err(RequestError::Busy);
     }
-    Ok((body.into(), held))
+    Ok((body, held))
 }
 
 /// The next part of the body, unless the body is late, or has to make room for others.

@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-use super::body::{Limits, RequestError, check_declared_length, read_body};
-use super::kept::kept_headers;
+use super::body::{Expected, Limits, RequestError, check_declared_length, read_body};
+use super::kept::{bytes_of, kept_headers, kept_together};
 use super::refusals::Refusals;
 use super::scheme::{Headers, Refusal, only};
 use super::verifier::{Claimed, Unproven, Unverified, Verified, Verifier};
@@ -112,13 +112,14 @@ impl VerifySignature {
         token: Option<&str>,
     ) -> Result<Admitted, RequestError> {
         let received_at = self.clock.now();
-        check_declared_length(head.headers(), self.limits.max_body)?;
+        let declared = check_declared_length(head.headers(), self.limits.max_body)?;
         let claimed = match self.verifier.claim(head, token, received_at) {
             Err(refusal @ (Refusal::Malformed | Refusal::Expired)) => Err(refusal),
             other => Ok(other?),
         };
         Ok(Admitted {
             claimed,
+            declared,
             received_at,
         })
     }
@@ -142,11 +143,15 @@ impl VerifySignature {
         request: Incoming<'_>,
         then: impl FnOnce(Verified) -> T + Send + 'static,
     ) -> Result<T, RefusedRequest> {
-        let headers = request.head.headers();
+        let kept = self.kept_headers(request.head.headers());
         let peer = request.head.peer_addr.map(|peer| peer.ip());
         // The connection's deadline is that of the body, if it has one.
         let begun = request.deadline.is_none().then_some(request.started);
-        let read = read_body(request.payload, headers, &self.limits, peer, begun).await;
+        let expected = Expected {
+            declared: admitted.declared,
+            spare: bytes_of(&kept),
+        };
+        let read = read_body(request.payload, expected, &self.limits, peer, begun).await;
         let (body, held) = if let Some(deadline) = request.deadline {
             // The connection aborts a body whose time is over.
             if matches!(read, Err(RequestError::Broken)) && deadline.is_late() {
@@ -158,9 +163,10 @@ impl VerifySignature {
         } else {
             read?
         };
+        let (body, headers) = kept_together(body, kept);
         let mut unverified = Unverified::new(body, admitted.received_at);
         unverified.session = request.session;
-        unverified.headers = self.kept_headers(headers);
+        unverified.headers = headers;
         unverified.held = Some(held);
         let claimed = match admitted.claimed {
             Ok(claimed) => claimed,
@@ -228,14 +234,15 @@ impl VerifySignature {
     ) -> Result<Verified, Refusal> {
         let mut unverified = Unverified::new(body, received_at);
         unverified.session = session.map(str::to_owned);
-        unverified.headers = self.kept_headers(headers);
+        let kept = self.kept_headers(headers).into_iter();
+        let kept = kept.map(|(name, value)| (name, Bytes::from(value.into_owned())));
         let mark = (mark.into(), Bytes::from_static(b"true"));
-        unverified.headers.push(mark);
+        unverified.headers = kept.chain([mark]).collect();
         self.verifier.verify(claimed, unverified)
     }
 
     /// The headers to store with the event, without those that hold a secret of the scheme.
-    fn kept_headers(&self, headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
+    fn kept_headers<'h>(&self, headers: &'h HeaderMap) -> Vec<(Cow<'static, str>, Cow<'h, [u8]>)> {
         let mut kept = kept_headers(headers, self.verifier.kept_headers());
         kept.retain(|(name, _)| !self.verifier.hides(name));
         kept
@@ -279,6 +286,8 @@ impl From<Box<Unproven>> for RefusedRequest {
 pub(crate) struct Admitted {
     /// Or why it is refused after its body.
     claimed: Result<Claimed, Refusal>,
+    /// The length of the body, if the head says it.
+    declared: Option<u64>,
     received_at: Timestamp,
 }
 

@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac as _};
 use serde::{Serialize, Serializer};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 
 use super::file::{MAX_SECRET_FILE, read_regular};
 use crate::error::unreadable;
@@ -301,6 +301,22 @@ impl Mac {
             Self::Sha256(mac) => mac.update(bytes),
             Self::Sha384(mac) => mac.update(bytes),
             Self::Sha512(mac) => mac.update(bytes),
+        }
+    }
+
+    /// Whether one of these signatures is the HMAC; in constant time.
+    pub(super) fn is_one_of(self, signatures: &[Vec<u8>]) -> bool {
+        let is_there = |mac: &[u8]| {
+            let right = signatures.iter().fold(Choice::from(0), |right, signature| {
+                right | mac.ct_eq(signature)
+            });
+            right.into()
+        };
+        match self {
+            Self::Sha1(mac) => is_there(&mac.finalize().into_bytes()),
+            Self::Sha256(mac) => is_there(&mac.finalize().into_bytes()),
+            Self::Sha384(mac) => is_there(&mac.finalize().into_bytes()),
+            Self::Sha512(mac) => is_there(&mac.finalize().into_bytes()),
         }
     }
 
