@@ -30,7 +30,7 @@ impl<'a> Transaction<'a> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // SQLite has already ended it, or a statement that fails now is repeated by the next one to begin.
+        // After some errors SQLite has ended it already. If this fails, so does the next transaction.
         if !self.0.is_autocommit() {
             let _ = execute(self.0, "ROLLBACK", []);
         }
