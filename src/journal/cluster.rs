@@ -200,6 +200,7 @@ pub(crate) struct Among {
 }
 
 /// Why a document was not added.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddError {
     /// There are as many as there may be.
