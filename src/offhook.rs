@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use crate::admin::CurrentAccess;
 use crate::clock::{Clock, SystemClock};
 use crate::dispatch::HandlerOptions;
-use crate::engine::Pipeline;
+use crate::engine::{Pipeline, watch_elsewhere};
 use crate::ingress::{Ingress, Silence};
 use crate::journal::Journal;
 use crate::refused::RefusedRequests;
@@ -282,6 +282,9 @@ impl Offhook {
         if let Some(pipeline) = &pipeline {
             if let Some(cluster) = pipeline.cluster() {
                 cluster.runs(status.fingerprint());
+                let (news, cluster) = (metrics.news().clone(), Arc::clone(cluster));
+                let clock = Arc::clone(&clock);
+                pipeline.spawn(|stop| watch_elsewhere(news, cluster, clock, stop));
             }
             recall(pipeline, &silence);
             if pipeline.is_shared() {

@@ -71,6 +71,8 @@ pub(super) enum Command {
         events: Vec<Position>,
         answer: Saved,
     },
+    /// Saves what is not saved yet.
+    Save(Saved),
     /// These bodies were deleted from the journal.
     Deleted(Arc<[Seq]>, oneshot::Sender<()>),
     Replays(oneshot::Sender<Vec<Replay>>),
@@ -299,6 +301,11 @@ impl ConsumerControls {
     pub(crate) async fn deleted(&self, bodies: &Arc<[Seq]>) {
         self.ask_all(|answer| Command::Deleted(Arc::clone(bodies), answer))
             .await;
+    }
+
+    /// Has its runners save what they have not saved yet; returns when that is durable, or cannot be.
+    pub(crate) async fn save(&self) {
+        self.ask_all(Command::Save).await;
     }
 
     /// The newest replays of the consumer, oldest first.

@@ -14,7 +14,9 @@ use super::replay::{Replay, ReplayRequest};
 use super::saved::Saved;
 use super::status::{ConsumerStatus, EventStates};
 use crate::clock::Clock;
-use crate::journal::{Cluster, Part, Position, Seq, Share, ShareCommand, Tail, Unavailable};
+use crate::journal::{
+    Cluster, Gathered, Part, Position, Seq, Share, ShareCommand, Tail, Unavailable,
+};
 
 /// What is known of the shares that this instance does not hold.
 #[derive(Debug, Clone)]
@@ -69,6 +71,7 @@ impl Differences {
 impl Elsewhere {
     /// What was saved last in the shares but these. A share that cannot be read now is left out.
     pub(super) async fn saved(&self, consumer: &str, own: &[Share]) -> Vec<(Share, Saved)> {
+        self.cluster.gather(Gathered::Progress).await;
         let all = match self.cluster.saved(consumer).await {
             Ok(all) => all,
             Err(error) => {

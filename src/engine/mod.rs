@@ -11,6 +11,7 @@ mod commands;
 mod deletion;
 mod dispatch;
 mod envelope;
+mod gathering;
 mod inline;
 mod journaled;
 mod keys;
@@ -19,6 +20,7 @@ mod pipeline;
 mod retention;
 mod shares;
 mod turns;
+mod watching;
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -35,6 +37,7 @@ pub(crate) use keys::Windows;
 pub(crate) use opened::Opened;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use retention::Retention;
+pub(crate) use watching::run as watch_elsewhere;
 
 /// Takes verified events.
 pub(crate) trait Engine: Debug + Send + Sync + 'static {

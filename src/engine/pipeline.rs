@@ -11,11 +11,11 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::commands;
 use super::dispatch::{Dispatch, OpenShare};
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
 use super::shares::Shares;
+use super::{commands, gathering};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners, Saved};
@@ -124,6 +124,10 @@ impl Pipeline {
             let shares = Shares::new(dispatch, cluster, self.housekeeper.clone());
             dispatch.runners.spawn(|stop| shares.run(stop));
             let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));
+            let (gathering, asked) = (Arc::clone(&dispatch), Arc::clone(&cluster));
+            dispatch
+                .runners
+                .spawn(|stop| gathering::run(gathering, asked, stop));
             let obeying = Arc::clone(&dispatch);
             dispatch
                 .runners

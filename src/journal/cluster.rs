@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 #[cfg(test)]
@@ -127,6 +127,21 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// If they cannot be read now.
     async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable>;
 
+    /// Has the other living instances store what they have not stored yet, and waits until they have, a second at most.
+    async fn gather(&self, what: Gathered);
+
+    /// Waits until another instance asks for this. Returns the questions that [`Cluster::gathered`] is to answer.
+    async fn asked_for(&self, what: Gathered) -> Vec<Uuid>;
+
+    /// Answers: what has happened here until now is stored.
+    fn gathered(&self, what: Gathered, asked: Vec<Uuid>);
+
+    /// Tells the other instances something that none of them needs: it may be lost. It has at most 7,900 bytes.
+    fn tell(&self, what: &str);
+
+    /// Returns a receiver of what others tell in this way.
+    fn told(&self) -> broadcast::Receiver<Arc<str>>;
+
     /// Returns a receiver that is told of new notes.
     fn watch_notes(&self) -> watch::Receiver<u64>;
 
@@ -166,6 +181,16 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     fn measure(&self, lock: AppendLock);
 }
 
+/// What an instance stores only now and then, unless another one asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gathered {
+    /// Notes for the indexes of the others.
+    #[cfg_attr(not(all(feature = "postgres", feature = "sqlite")), allow(dead_code))]
+    Notes,
+    /// The progress of consumers.
+    Progress,
+}
+
 /// How many documents there may be whose keys begin with `prefix`, whichever instances add them.
 #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 #[derive(Debug, Clone, Copy)]
@@ -175,6 +200,7 @@ pub(crate) struct Among {
 }
 
 /// Why a document was not added.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddError {
     /// There are as many as there may be.

@@ -49,7 +49,7 @@ mod traits;
 pub(crate) use cluster::FakeCluster;
 #[cfg(feature = "postgres")]
 pub(crate) use cluster::Peer;
-pub(crate) use cluster::{AddError, Among, Cluster, Hold};
+pub(crate) use cluster::{AddError, Among, Cluster, Gathered, Hold};
 #[cfg(feature = "postgres")]
 pub use cluster::{Grant, ShareCommand};
 #[cfg(not(feature = "postgres"))]

@@ -6,6 +6,7 @@ mod log_settings;
 pub mod logging;
 mod metrics;
 mod news;
+mod overhearing;
 mod recent;
 mod stats;
 mod throttle;
@@ -19,6 +20,7 @@ pub(crate) use metrics::{
     PipelineMetrics, QuietMetrics, RequestOutcome, SourceMetrics,
 };
 pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, News};
+pub(crate) use overhearing::{Overhearing, PassedOn};
 pub(crate) use recent::RecentFailure;
 #[cfg(feature = "dashboard")]
 pub(crate) use stats::Series;

@@ -40,6 +40,7 @@ pub(super) struct Shared {
     pub(super) sent_away: watch::Sender<Option<u64>>,
 }
 
+#[derive(Clone)]
 pub(super) struct Channels {
     pub(super) states: broadcast::Sender<Arc<Change>>,
     pub(super) others: broadcast::Sender<Arc<Change>>,
@@ -55,6 +56,8 @@ pub(crate) struct Change {
     pub(crate) about: Option<About>,
     /// JSON without line breaks.
     pub(crate) data: String,
+    /// Whether another instance has passed it on.
+    pub(super) elsewhere: bool,
 }
 
 /// What changes are about. Each has its name in `kinds` of the stream.
@@ -126,10 +129,21 @@ impl News {
         about: Option<About>,
         data: impl FnOnce() -> Value,
     ) {
+        self.pass(kind, about, false, || data().to_string());
+    }
+
+    /// The same, of what may have happened elsewhere; `data` makes the JSON.
+    pub(super) fn pass(
+        &self,
+        kind: ChangeKind,
+        about: Option<About>,
+        elsewhere: bool,
+        data: impl FnOnce() -> String,
+    ) {
         if !self.is_heard() {
             return;
         }
-        let data = data().to_string();
+        let data = data();
         if let Some(channels) = &*self.0.channels() {
             // The lock makes the order that of the numbers.
             let number = self.0.told.fetch_add(1, Ordering::AcqRel);
@@ -138,6 +152,7 @@ impl News {
                 kind,
                 about,
                 data,
+                elsewhere,
             };
             let channel = match kind {
                 ChangeKind::State => &channels.states,
@@ -166,6 +181,11 @@ impl News {
     /// From now on there may be so many viewers. Those that are there stay.
     pub(crate) fn set_max_viewers(&self, most: usize) {
         self.0.max_viewers.store(most, Ordering::Relaxed);
+    }
+
+    /// Returns a receiver of how many viewers there are.
+    pub(crate) fn watch_viewers(&self) -> watch::Receiver<usize> {
+        self.0.viewers.subscribe()
     }
 
     /// How many viewers there are.
@@ -198,6 +218,25 @@ impl fmt::Debug for News {
 }
 
 impl Shared {
+    /// Somebody more listens. Returns the channels.
+    pub(super) fn listen(&self) -> Channels {
+        let mut channels = self.channels();
+        self.listeners.fetch_add(1, Ordering::Relaxed);
+        let channels = channels.get_or_insert_with(|| Channels {
+            states: broadcast::Sender::new(STATES),
+            others: broadcast::Sender::new(OTHERS),
+        });
+        channels.clone()
+    }
+
+    /// Somebody listens no more.
+    pub(super) fn stop_listening(&self) {
+        let mut channels = self.channels();
+        if self.listeners.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *channels = None;
+        }
+    }
+
     pub(super) fn channels(&self) -> MutexGuard<'_, Option<Channels>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,7 +249,7 @@ pub(crate) const DEFAULT_MAX_VIEWERS: usize = 16;
 pub(super) const STATES: usize = 1024;
 
 /// How many other changes do.
-pub(super) const OTHERS: usize = 256;
+const OTHERS: usize = 256;
 
 /// How long a stop waits for viewers.
 const FAREWELL: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{broadcast, watch};
 
-use super::news::{Change, ChangeKind, Channels, News, OTHERS, STATES};
+use super::news::{Change, ChangeKind, News};
 
 impl News {
     /// Takes a place for a viewer, which listens to these changes.
@@ -29,12 +29,7 @@ impl News {
         }
         let (mut states, mut others) = (None, None);
         if !kinds.is_empty() {
-            let mut channels = self.0.channels();
-            self.0.listeners.fetch_add(1, Ordering::Relaxed);
-            let channels = channels.get_or_insert_with(|| Channels {
-                states: broadcast::Sender::new(STATES),
-                others: broadcast::Sender::new(OTHERS),
-            });
+            let channels = self.0.listen();
             if kinds.contains(&ChangeKind::State) {
                 states = Some(Line::of(&channels.states));
             }
@@ -176,10 +171,7 @@ impl Viewing {
 impl Drop for Viewing {
     fn drop(&mut self) {
         if self.listens {
-            let mut channels = self.news.0.channels();
-            if self.news.0.listeners.fetch_sub(1, Ordering::Relaxed) == 1 {
-                *channels = None;
-            }
+            self.news.0.stop_listening();
         }
         self.news.0.viewers.send_modify(|viewers| *viewers -= 1);
     }
@@ -197,6 +189,7 @@ pub(crate) enum NoPlace {
 mod tests {
     use serde_json::json;
 
+    use super::super::news::STATES;
     use super::*;
 
     fn told(news: &News, kind: ChangeKind, number: u64) {

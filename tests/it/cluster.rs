@@ -19,6 +19,7 @@ mod pair;
 mod removal;
 mod rounds;
 mod start;
+mod timelines;
 mod tls;
 mod verdict;
 

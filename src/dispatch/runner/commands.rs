@@ -43,6 +43,7 @@ impl Runner {
                 self.hand_over();
                 self.save_and_answer(answer);
             }
+            Command::Save(answer) => self.save_now(answer),
             Command::Deleted(bodies, answer) => {
                 self.pass_deleted(&bodies);
                 let _ = answer.send(());

@@ -25,7 +25,19 @@ impl Runner {
 
     /// Notes that an unwanted event was skipped.
     pub(super) fn passed_by(&mut self) {
-        self.save_within(PASSED_BY_PAUSE);
+        self.save_within(match self.context.hold {
+            None => PASSED_BY_PAUSE,
+            Some(_) => PASSED_BY_PAUSE_OF_SHARES,
+        });
+    }
+
+    /// Answers when everything is durable that has changed until now.
+    pub(super) fn save_now(&mut self, answer: Saved) {
+        if self.unsaved.saving.is_none() && self.unsaved.save_at.is_none() {
+            let _ = answer.send(Ok(()));
+            return;
+        }
+        self.save_and_answer(answer);
     }
 
     /// Saves as soon as possible, and answers when it is durable.
@@ -184,6 +196,10 @@ const RETRIES_IN_A_SAVE: usize = 4096;
 
 /// The same when the only progress is skipped events.
 const PASSED_BY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The same where several instances share the journal: a consumer runs in each share, and each passes by the events of all
+/// others. Who looks at progress asks for it.
+const PASSED_BY_PAUSE_OF_SHARES: Duration = Duration::from_secs(30);
 
 const STUMBLE_PAUSE: Duration = Duration::from_secs(1);
 

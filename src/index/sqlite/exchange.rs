@@ -1,53 +1,102 @@
-//! [`Exchange`]: where several instances share a journal, each tells the others how its attempts ended, so that
-//! the timeline of an event is whole wherever it is asked for.
+//! [`Exchange`]: where several instances share a journal, each tells the others how its attempts ended, and which duplicates
+//! have arrived, so that lists and timelines are whole wherever they are asked for.
 //!
-//! What a subscriber has answered is not told: it goes when an event is deleted, and a note does not.
+//! What a subscriber has answered is not told, and nothing of what a duplicate holds: that goes when an event is deleted,
+//! and a note does not. What a duplicate has in common with its original is taken from that one.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::block_in_place;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use super::attempts::{Attempt, Failure};
 use super::inbox::Inbox;
-use super::outbox::Outbox;
-use crate::journal::{Cluster, Part, Position, Seq, Unavailable};
+use super::outbox::{Duplicate, Outbox};
+use crate::index::{EventEntry, Search};
+use crate::journal::{Cluster, Gathered, Part, Position, Seq, Unavailable};
+use crate::{EventId, EventKind, Timestamp};
 
 /// Tells the other instances, and hears of them.
 pub(crate) struct Exchange {
+    pub(super) index: Arc<dyn Search>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) cluster: Arc<dyn Cluster>,
     /// Has the number of the newest note that the index has.
     pub(super) file: PathBuf,
+    /// The number of the newest note that was heard.
+    pub(super) heard: watch::Sender<u64>,
+}
+
+/// Has the others tell what they have not told yet.
+#[derive(Debug, Clone)]
+pub(super) struct Others {
+    pub(super) cluster: Arc<dyn Cluster>,
+    /// The number of the newest note that was heard.
+    pub(super) heard: watch::Receiver<u64>,
+}
+
+impl Others {
+    /// Waits until everything that has happened at other instances before is in the inbox, for one second at most.
+    pub(super) async fn told(&self) {
+        let mut heard = self.heard.clone();
+        let told = async {
+            self.cluster.gather(Gathered::Notes).await;
+            // Notes are heard of before the answers of those who left them.
+            let newest = *self.cluster.watch_notes().borrow();
+            // It fails when the exchange has ended: then nothing more comes.
+            let _ = heard.wait_for(|heard| *heard >= newest).await;
+        };
+        // A timeout is not an error: what is shown lacks the newest.
+        let _ = timeout(LONGEST, told).await;
+    }
 }
 
 /// An attempt in a note: body, part, time, consumer, number, duration, and how it failed.
 type Told = (Seq, Part, i64, String, u32, u32, Option<String>);
 
+/// A duplicate in a note: id of the body, part, body and part of the original, time, length.
+type ToldDuplicate = (Uuid, Part, Seq, Part, i64, u64);
+
+/// A note with duplicates. One with attempts is a list of them; an earlier version reads that alone.
+#[derive(Serialize, Deserialize)]
+struct Duplicates {
+    duplicates: Vec<ToldDuplicate>,
+}
+
 impl Exchange {
     /// Tells and hears until told to stop, when all consumers have ended.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut newest = self.cluster.watch_notes();
-        let (mut heard, mut own) = (self.heard(), BTreeSet::new());
+        let (mut heard, mut own) = (self.heard_before(), BTreeSet::new());
+        let mut pause: Option<Duration> = None;
         loop {
             if *stop.borrow_and_update() {
                 self.tell(&mut own).await;
                 return;
             }
             newest.borrow_and_update();
-            if let Err(error) = self.hear(&mut heard, &mut own).await {
-                log::debug!("index: attempts of other instances wait: {error}");
-            }
+            pause = match self.hear(&mut heard, &mut own).await {
+                Ok(()) => None,
+                Err(error) => {
+                    log::debug!("index: what other instances tell waits: {error}");
+                    Some(pause.map_or(SHORTEST_PAUSE, |pause| (2 * pause).min(LONGEST_PAUSE)))
+                }
+            };
             tokio::select! {
                 _ = stop.changed() => {}
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, &mut own).await,
                 () = self.outbox.something.notified() => {
                     tokio::select! {
                         _ = stop.changed() => {}
+                        asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, &mut own).await,
                         () = sleep(GATHER) => {}
                     }
                     self.tell(&mut own).await;
@@ -63,48 +112,133 @@ impl Exchange {
 
     /// Leaves a note of what has ended here.
     async fn tell(&self, own: &mut BTreeSet<u64>) {
-        let attempts = self.outbox.take();
-        if attempts.is_empty() {
-            return;
+        let untold = self.outbox.take();
+        let attempts: Vec<Told> = untold.attempts.into_iter().map(told).collect();
+        let duplicates = untold.duplicates.into_iter().map(told_duplicate);
+        let duplicates = Duplicates {
+            duplicates: duplicates.collect(),
+        };
+        if !attempts.is_empty() {
+            let body = serde_json::to_vec(&attempts).expect("numbers and text");
+            self.leave(&body, own).await;
         }
-        let told: Vec<Told> = attempts.into_iter().map(told).collect();
-        let body = serde_json::to_vec(&told).expect("numbers and text");
-        match self.cluster.add_note(&body).await {
+        if !duplicates.duplicates.is_empty() {
+            let body = serde_json::to_vec(&duplicates).expect("numbers and ids");
+            self.leave(&body, own).await;
+        }
+    }
+
+    async fn leave(&self, note: &[u8], own: &mut BTreeSet<u64>) {
+        match self.cluster.add_note(note).await {
             Ok(id) => {
                 own.insert(id);
             }
-            Err(error) => log::debug!(
-                "index: {} attempts are shown only by this instance: {error}",
-                told.len()
-            ),
+            Err(error) => {
+                log::debug!("index: attempts or duplicates are shown only here: {error}");
+            }
         }
+    }
+
+    /// Tells others what they ask for.
+    async fn answer(&self, asked: Vec<Uuid>, own: &mut BTreeSet<u64>) {
+        self.tell(own).await;
+        self.cluster.gathered(Gathered::Notes, asked);
     }
 
     /// Takes the notes that have come since.
     async fn hear(&self, heard: &mut u64, own: &mut BTreeSet<u64>) -> Result<(), Unavailable> {
         loop {
             let notes = self.cluster.notes(*heard, AT_ONCE).await?;
-            let Some((last, _)) = notes.last() else {
+            if notes.is_empty() {
+                self.heard.send_replace(*heard);
                 return Ok(());
-            };
-            *heard = *last;
+            }
             for (id, body) in notes {
                 if own.remove(&id) {
+                    *heard = id;
                     continue;
                 }
-                match serde_json::from_slice::<Vec<Told>>(&body) {
-                    Ok(told) => self.inbox.attempts_elsewhere(told.into_iter().map(attempt)),
+                match read(&body) {
+                    Ok(Read::Attempts(told)) => {
+                        self.inbox.attempts_elsewhere(told.into_iter().map(attempt));
+                    }
+                    Ok(Read::Duplicates(told)) => self.take_duplicates(told.duplicates).await?,
                     Err(error) => log::debug!("index: note {id} cannot be read: {error}"),
                 }
+                *heard = id;
             }
             // If it cannot be written, attempts are shown twice after the next start.
             let _ = block_in_place(|| std::fs::write(&self.file, heard.to_string()));
         }
     }
 
-    fn heard(&self) -> u64 {
+    /// Takes duplicates that have arrived at another instance, with what they have in common with their originals.
+    ///
+    /// # Errors
+    ///
+    /// If those are not indexed yet, or cannot be read now.
+    async fn take_duplicates(&self, told: Vec<ToldDuplicate>) -> Result<(), Unavailable> {
+        let told: Vec<Duplicate> = told.into_iter().map(duplicate).collect();
+        let newest = told.iter().map(|one| one.of.seq()).max();
+        if !self.index.is_complete(newest.unwrap_or_default()).await {
+            let why = "their originals are not indexed yet";
+            return Err(Unavailable::Away(why.to_owned()));
+        }
+        let originals = told.iter().map(|one| one.of).collect();
+        let originals = self.index.by_positions(originals).await?;
+        let entry = |one: &Duplicate| {
+            let original = originals.binary_search_by_key(&one.of, |original| original.position);
+            let original = original.ok().map(|at| &originals[at]);
+            EventEntry {
+                id: one.id,
+                position: one.of,
+                is_duplicate: true,
+                // Its original was deleted, or has left the journal.
+                is_deleted: original.is_none(),
+                source: original.map_or("", |original| &original.source),
+                session: original.and_then(|original| original.session.as_deref()),
+                kind: original.map_or(EventKind::Unknown, |original| original.kind),
+                name: original.and_then(|original| original.name.as_deref()),
+                at: Timestamp::from_nanosecond(one.at.into()).unwrap_or_default(),
+                bytes: original.map_or(0, |_| one.bytes),
+                duplicate_of: None,
+                odd: None,
+            }
+        };
+        self.inbox.duplicates_elsewhere(told.iter().map(entry));
+        Ok(())
+    }
+
+    fn heard_before(&self) -> u64 {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.parse().unwrap_or_default()
+    }
+}
+
+/// What a note holds.
+enum Read {
+    Attempts(Vec<Told>),
+    Duplicates(Duplicates),
+}
+
+fn read(note: &[u8]) -> Result<Read, serde_json::Error> {
+    match note.first() {
+        Some(b'[') => serde_json::from_slice(note).map(Read::Attempts),
+        _ => serde_json::from_slice(note).map(Read::Duplicates),
+    }
+}
+
+fn told_duplicate(one: Duplicate) -> ToldDuplicate {
+    let Duplicate { id, of, at, bytes } = one;
+    (id.body(), id.part(), of.seq(), of.part(), at, bytes)
+}
+
+fn duplicate((body, part, seq, of, at, bytes): ToldDuplicate) -> Duplicate {
+    Duplicate {
+        id: EventId::new(body, part),
+        of: Position::new(seq, of),
+        at,
+        bytes,
     }
 }
 
@@ -134,8 +268,15 @@ fn attempt((seq, part, at, consumer, attempt, took_ms, outcome): Told) -> Attemp
     }
 }
 
-/// How long attempts are gathered for one note.
+/// How long attempts and duplicates are gathered for one note, unless somebody asks.
 const GATHER: Duration = Duration::from_millis(500);
+
+/// The pauses after what was told could not be taken.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long is waited for what others tell.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// How many notes are read together.
 const AT_ONCE: usize = 64;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::attempts::{Attempt, Failure};
-use super::outbox::Outbox;
+use super::outbox::{Duplicate, Outbox};
 use super::segment::{OpenSegment, nanos};
 use crate::dispatch::{AttemptObserver, EndedAttempt, Outcome};
 use crate::index::{EventEntry, Notes};
@@ -25,7 +25,7 @@ pub(super) struct Inbox {
     pub(super) something: Notify,
     /// Tells the indexer not to gather more.
     pub(super) hurry: Notify,
-    /// Where attempts go for the other instances, if the journal is shared.
+    /// Where attempts and duplicates go for the other instances, if the journal is shared.
     outbox: OnceLock<Arc<Outbox>>,
 }
 
@@ -150,7 +150,7 @@ impl Inbox {
         let _ = tokio::time::timeout(MAX_WAIT, asked).await;
     }
 
-    /// From now on attempts go there too.
+    /// From now on attempts and duplicates go there too.
     pub(super) fn tell_others(&self, outbox: &Arc<Outbox>) {
         // It is set once, at the start.
         let _ = self.outbox.set(Arc::clone(outbox));
@@ -161,6 +161,20 @@ impl Inbox {
         self.note(|notes| {
             let room = MAX_ATTEMPTS.saturating_sub(notes.attempts.len());
             notes.attempts.extend(attempts.take(room));
+        });
+    }
+
+    /// Takes duplicates that have arrived at another instance.
+    pub(super) fn duplicates_elsewhere<'a>(
+        &self,
+        duplicates: impl Iterator<Item = EventEntry<&'a str>>,
+    ) {
+        self.note(|notes| {
+            for entry in duplicates {
+                if !notes.duplicates.is_full(MAX_DUPLICATES) {
+                    notes.duplicates.push(&entry);
+                }
+            }
         });
     }
 
@@ -207,6 +221,14 @@ impl Notes for Arc<Inbox> {
         let session = own.first().and_then(Event::session_id);
         let session = session.or(received.session.as_deref());
         let entry = EventEntry::new(received, part, session, own, of, true);
+        if let Some(outbox) = self.outbox.get() {
+            outbox.duplicate(Duplicate {
+                id: entry.id,
+                of,
+                at: nanos(entry.at),
+                bytes: entry.bytes,
+            });
+        }
         self.note(|notes| {
             if !notes.duplicates.is_full(MAX_DUPLICATES) {
                 notes.duplicates.push(&entry);
@@ -245,7 +267,7 @@ impl AttemptObserver for ConsumerLog {
                 failure,
             };
             if let Some(outbox) = self.inbox.outbox.get() {
-                outbox.push(&attempt);
+                outbox.attempt(&attempt);
             }
             notes.attempts.push(attempt);
         });

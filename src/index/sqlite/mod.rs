@@ -40,12 +40,13 @@ mod sums;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::sync::watch;
 
-use self::exchange::Exchange;
+use self::exchange::{Exchange, Others};
 use self::inbox::{Inbox, Trouble};
 use self::indexer::Indexer;
 use self::outbox::Outbox;
@@ -64,6 +65,8 @@ pub(crate) struct Index {
     inbox: Arc<Inbox>,
     /// [`IndexTuning::bucket`].
     bucket: u64,
+    /// The other instances, if several share the journal.
+    others: Arc<OnceLock<Others>>,
 }
 
 impl Index {
@@ -83,16 +86,25 @@ impl Index {
             unwritten: Arc::clone(&writer.unwritten),
             inbox: Arc::clone(&inbox),
             bucket: tuning.bucket,
+            others: Arc::default(),
         };
         Ok((index, Indexer::new(writer, readers, inbox)))
     }
 
-    /// Tells the other instances that share the journal of attempts, and hears of theirs. It must run as a task.
+    /// Tells the other instances that share the journal of attempts and duplicates, and hears of theirs. It must run as a task.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     pub(crate) fn exchange(&self, folder: &Path, cluster: Arc<dyn Cluster>) -> Exchange {
         let outbox = Arc::<Outbox>::default();
         self.inbox.tell_others(&outbox);
+        let heard = watch::Sender::new(0);
+        // There is one exchange.
+        let _ = self.others.set(Others {
+            cluster: Arc::clone(&cluster),
+            heard: heard.subscribe(),
+        });
         Exchange {
+            index: Arc::new(self.clone()),
+            heard,
             inbox: Arc::clone(&self.inbox),
             outbox,
             cluster,
@@ -119,6 +131,17 @@ impl Index {
         self.inbox.report(Trouble::Unclear);
         self.inbox.caught_up().await;
         self.try_search(query).await
+    }
+
+    /// The same, after what has happened at other instances was told too.
+    async fn search_all<T: Send + 'static>(
+        &self,
+        query: impl Fn(&Snapshot<'_>) -> Result<T> + Send + Sync + 'static,
+    ) -> Answer<T> {
+        if let Some(others) = self.others.get() {
+            others.told().await;
+        }
+        self.search(query).await
     }
 
     async fn try_search<T: Send + 'static>(
@@ -152,7 +175,7 @@ impl From<std::io::Error> for OpenFailure {
 #[async_trait]
 impl Search for Index {
     async fn newest(&self, filter: EventFilter, limit: usize) -> Answer<Vec<EventEntry>> {
-        self.search(move |all| all.newest(&filter, limit)).await
+        self.search_all(move |all| all.newest(&filter, limit)).await
     }
 
     async fn positions(&self, filter: EventFilter, limit: usize) -> Answer<Vec<Position>> {
@@ -172,7 +195,7 @@ impl Search for Index {
     }
 
     async fn by_id(&self, id: EventId) -> Answer<Option<EventEntry>> {
-        self.search(move |all| all.by_id(id)).await
+        self.search_all(move |all| all.by_id(id)).await
     }
 
     async fn between(
@@ -200,6 +223,7 @@ impl Search for Index {
 
     async fn attempts(&self, position: Position) -> Answer<Vec<TimelineEntry>> {
         let bucket = self.bucket;
-        self.search(move |all| all.attempts(position, bucket)).await
+        self.search_all(move |all| all.attempts(position, bucket))
+            .await
     }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
-use super::{AddError, Among, Cluster, Grant, ShareCommand};
+use super::{AddError, Among, Cluster, Gathered, Grant, ShareCommand};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::{
@@ -238,6 +238,20 @@ impl Cluster for FakeCluster {
 
     async fn notes(&self, _: u64, _: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
         Ok(Vec::new())
+    }
+
+    async fn gather(&self, _: Gathered) {}
+
+    async fn asked_for(&self, _: Gathered) -> Vec<Uuid> {
+        std::future::pending().await
+    }
+
+    fn gathered(&self, _: Gathered, _: Vec<Uuid>) {}
+
+    fn tell(&self, _: &str) {}
+
+    fn told(&self) -> broadcast::Receiver<Arc<str>> {
+        broadcast::channel(1).1
     }
 
     fn watch_notes(&self) -> watch::Receiver<u64> {

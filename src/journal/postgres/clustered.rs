@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
+use uuid::Uuid;
 
 use super::desk::saved_everywhere;
-use super::documents;
 use super::journal::Postgres;
+use super::{documents, gathering};
 use crate::Timestamp;
 use crate::journal::{
-    AddError, Among, Cluster, Desk, Grant, SavedProgress, Seq, Share, ShareCommand, Unavailable,
-    Version,
+    AddError, Among, Cluster, Desk, Gathered, Grant, SavedProgress, Seq, Share, ShareCommand,
+    Unavailable, Version,
 };
 use crate::telemetry::{AppendLock, ClusterState};
 
@@ -89,6 +90,30 @@ impl Cluster for Postgres {
     async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
         let notes = Postgres::notes(self, after, most).await?.into_iter();
         Ok(notes.map(|note| (note.id, note.body)).collect())
+    }
+
+    async fn gather(&self, what: Gathered) {
+        gathering::ask(&self.shared, what).await;
+    }
+
+    async fn asked_for(&self, what: Gathered) -> Vec<Uuid> {
+        self.shared.news.asking(what).asked().await
+    }
+
+    fn gathered(&self, what: Gathered, asked: Vec<Uuid>) {
+        let (_, answer) = gathering::letters(what);
+        for id in asked {
+            self.shared.say(format!("{answer}{id}"));
+        }
+    }
+
+    fn tell(&self, what: &str) {
+        let id = self.shared.news.id.simple();
+        self.shared.say(format!("t{id}{what}"));
+    }
+
+    fn told(&self) -> broadcast::Receiver<Arc<str>> {
+        self.shared.news.told.subscribe()
     }
 
     fn watch_notes(&self) -> watch::Receiver<u64> {

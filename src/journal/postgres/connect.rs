@@ -164,8 +164,18 @@ impl Connector {
     }
 }
 
-/// How TLS is spoken by these options, with what the files hold that they name.
-pub(super) fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
+impl PostgresOptions {
+    /// Reads the certificates and the key that these options name.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be read, or is not what it must be.
+    pub fn check_tls(&self) -> Result<(), PostgresError> {
+        tls(self).map(drop)
+    }
+}
+
+fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
     let failed = |error: &dyn std::fmt::Display| PostgresError::Tls(error.to_string());
     // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -117,8 +117,8 @@ async fn begin(
     let tail = Arc::new(Tail::new(newest.map_or(0, |newest| newest.last)));
     let following = Arc::new(Following::new(tail, newest, number(row, 2)));
     let verifier = Verifier::new(known, Arc::clone(&following));
-    let news = Arc::new(News::default());
     let id = Uuid::now_v7();
+    let news = Arc::new(News::new(id));
     let link = |role| Link::new(&connector, role, verifier.check());
     let general = link(Role::Durable);
     let shared = Arc::new(Shared::new(

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::following::Following;
+use super::gathering;
 use super::link::Link;
 use super::reading::{self, MOST_BODIES};
 use super::session::Listener;
@@ -81,11 +82,15 @@ async fn take_deletions(shared: &Shared, link: &Link) -> Result<(), Unavailable>
     }
 }
 
-/// Tells the others of the newest body, one message at a time.
+/// Tells the others of the newest body, and what else there is to tell, one message at a time.
 pub(super) async fn tell(shared: Arc<Shared>, link: Arc<Link>) {
     let mut told = 0;
     loop {
         shared.news.to_tell.notified().await;
+        for what in shared.news.take_sayings() {
+            // Who waits for it waits for a second at most.
+            drop(link.read(TELL, &[&what]).await);
+        }
         let head: Seq = shared.news.head.load(Ordering::SeqCst);
         if head > told && link.read(TELL, &[&format!("h{head}")]).await.is_ok() {
             told = head;
@@ -94,7 +99,8 @@ pub(super) async fn tell(shared: Arc<Shared>, link: Arc<Link>) {
 }
 
 /// Understands what other instances tell: `h7` the body 7, `d7` the change 7 of documents, `c7` the command 7,
-/// `n7` the note 7, `x` a deletion, `s` a share that was given back. Nothing depends on it: a message that is lost
+/// `n7` the note 7, `x` a deletion, `s` a share that was given back, `f` and `F` with an id a question for notes and an answer
+/// to it, `p` and `P` one for progress, `t` with the id of who tells it what nobody needs. Nothing depends on it: a message that is lost
 /// costs the time until the next beat.
 pub(super) fn listener(
     following: &Arc<Following>,
@@ -114,12 +120,27 @@ pub(super) fn listener(
             (Some("n"), Some(note)) => heard(&news.notes, note),
             (Some("x"), _) => following.heard_deletion(None),
             (Some("s"), _) => news.shares.notify_one(),
+            (Some("t"), _) => {
+                let (id, text) = message[1..].split_at_checked(ID).unwrap_or_default();
+                if id.parse() != Ok(news.id) {
+                    // Maybe nobody listens.
+                    let _ = news.told.send(text.into());
+                }
+            }
+            (Some(letter @ ("f" | "F" | "p" | "P")), _) => {
+                if let Some(id) = message.get(1..).and_then(|id| id.parse().ok()) {
+                    gathering::hear(&news, letter, id);
+                }
+            }
             // The connection has ended: makes another one, and reads.
             (None, _) => following.wake.notify_one(),
             _ => {}
         }
     })
 }
+
+/// The length of an id in digits.
+const ID: usize = 32;
 
 const TELL: &str = "SELECT pg_notify(current_schema(), $1)";
 /// At least one row, with the number of the newest deletion at that moment.

@@ -21,7 +21,7 @@ use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
 use super::verify::Unfit;
-use crate::journal::{Grant, Peer, Share, Unavailable};
+use crate::journal::{Gathered, Grant, Peer, Share, Unavailable};
 
 pub(super) struct Heart {
     shared: Arc<Shared>,
@@ -156,6 +156,10 @@ impl Heart {
             return self.begin_again(&session).await;
         }
         self.shared.set_lease(sent + valid_for(lease));
+        let living: Vec<Uuid> = row.get(7);
+        for what in [Gathered::Notes, Gathered::Progress] {
+            self.shared.news.asking(what).live(living.len());
+        }
         self.bury_dead(row, &session).await?;
         if is_newer {
             // What was begun is saved, and the others have the shares then.

@@ -6,6 +6,7 @@
 //! transaction that saves progress ([`desk`]). A database that has gone back is noticed before it is used
 //! ([`verify`]), or when progress is saved ([`editions`]).
 
+mod asking;
 mod batch;
 mod check;
 mod clustered;
@@ -20,6 +21,7 @@ mod examine;
 mod facts;
 mod follower;
 mod following;
+mod gathering;
 mod grants;
 mod hosts;
 mod joining;

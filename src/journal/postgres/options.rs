@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::schema::{FORMAT, OLDEST_READER};
-use super::{connect, hosts};
+use super::hosts;
 use crate::journal::Share;
 
 /// Which database holds the journal, and what all instances that share it agree on.
@@ -214,15 +213,6 @@ impl PostgresOptions {
         self
     }
 
-    /// Reads the certificates and the key that these options name.
-    ///
-    /// # Errors
-    ///
-    /// If one of them cannot be read, or is not what it must be.
-    pub fn check_tls(&self) -> Result<(), PostgresError> {
-        connect::tls(self).map(drop)
-    }
-
     /// As if this were the version that writes this format, which no version of an older one can read.
     #[cfg(test)]
     pub(super) fn of_format(mut self, format: i32) -> Self {
@@ -237,6 +227,12 @@ impl PostgresOptions {
         self
     }
 }
+
+/// What this version writes, once all instances have such a version. Raised when a table changes, or what is in it.
+pub(super) const FORMAT: i32 = 1;
+
+/// The oldest format whose versions can read what this version writes.
+const OLDEST_READER: i32 = 1;
 
 /// Whether each host is on this machine, so that nobody listens on the way.
 fn all_local(config: &tokio_postgres::Config) -> bool {

@@ -196,12 +196,6 @@ pub(super) fn claim_span(window: i64) -> i64 {
     (window / 8).max(60_000)
 }
 
-/// What this version writes, once all instances have such a version. Raised when a table changes, or what is in it.
-pub(super) const FORMAT: i32 = 1;
-
-/// The oldest format whose versions can read what this version writes.
-pub(super) const OLDEST_READER: i32 = 1;
-
 const HAS_SCHEMA: &str = "SELECT to_regnamespace($1) IS NOT NULL";
 /// The functions of the schema, unless a newer version has changed it.
 const FOUND: &str = "SELECT ARRAY(SELECT proname::text FROM pg_proc \

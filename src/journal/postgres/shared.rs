@@ -1,12 +1,13 @@
 //! [`Shared`]: what the handle, the desks and the tasks of one instance have in common.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use uuid::Uuid;
 
+use super::asking::Asking;
 use super::following::Following;
 use super::grants::Grants;
 use super::link::Link;
@@ -16,7 +17,7 @@ use super::reading::Bulk;
 use super::schema::Known;
 use super::verify::Verifier;
 use crate::clock::Clock;
-use crate::journal::{Seq, Share, Version};
+use crate::journal::{Gathered, Seq, Share, Version};
 use crate::telemetry::AppendLock;
 
 #[derive(Debug)]
@@ -56,8 +57,10 @@ pub(super) struct Shared {
 }
 
 /// What other instances say, and what this one has to say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct News {
+    /// Of this instance, in what it tells.
+    pub(super) id: Uuid,
     /// The newest body that others must be told of.
     pub(super) head: AtomicU64,
     pub(super) to_tell: Notify,
@@ -66,6 +69,11 @@ pub(super) struct News {
     /// The newest numbers of commands and notes that are known.
     pub(super) commands: watch::Sender<u64>,
     pub(super) notes: watch::Sender<u64>,
+    /// What is to be told beside the newest body.
+    sayings: Mutex<Vec<String>>,
+    asking: [Asking; 2],
+    /// What others tell that nobody needs.
+    pub(super) told: broadcast::Sender<Arc<str>>,
 }
 
 /// Where times come from that are stored.
@@ -92,6 +100,41 @@ impl Times {
     /// Returns the time to use; `None` for the database's.
     pub(super) fn now(&self) -> Option<i64> {
         self.0.as_ref().map(|clock| clock.now().as_millisecond())
+    }
+}
+
+impl News {
+    /// Whatever others tell is heard by whoever listens then.
+    pub(super) fn new(id: Uuid) -> Self {
+        Self {
+            id,
+            head: AtomicU64::default(),
+            to_tell: Notify::default(),
+            shares: Notify::default(),
+            commands: watch::Sender::default(),
+            notes: watch::Sender::default(),
+            sayings: Mutex::default(),
+            asking: Default::default(),
+            told: broadcast::Sender::new(MOST_TOLD),
+        }
+    }
+
+    /// The questions for this.
+    pub(super) fn asking(&self, what: Gathered) -> &Asking {
+        let [notes, progress] = &self.asking;
+        match what {
+            Gathered::Notes => notes,
+            Gathered::Progress => progress,
+        }
+    }
+
+    /// Takes what is to be told beside the newest body.
+    pub(super) fn take_sayings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.sayings())
+    }
+
+    fn sayings(&self) -> MutexGuard<'_, Vec<String>> {
+        self.sayings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,12 +251,28 @@ impl Shared {
         heard(&self.documents, version);
     }
 
+    /// Tells the others something else.
+    pub(super) fn say(&self, what: String) {
+        let mut sayings = self.news.sayings();
+        if sayings.len() < MOST_SAYINGS {
+            sayings.push(what);
+        }
+        drop(sayings);
+        self.news.to_tell.notify_one();
+    }
+
     /// Tells the others of a body.
     pub(super) fn tell(&self, head: Seq) {
         self.news.head.fetch_max(head, Ordering::SeqCst);
         self.news.to_tell.notify_one();
     }
 }
+
+/// So many messages wait while the database is away; further ones are left out.
+const MOST_SAYINGS: usize = 256;
+
+/// So many messages wait for a slow listener.
+const MOST_TOLD: usize = 64;
 
 /// Raises a number that is waited for.
 pub(super) fn heard(newest: &watch::Sender<u64>, number: u64) {

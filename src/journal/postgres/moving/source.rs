@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::super::facts::Verdict;
 use super::super::letters::letter;
-use super::super::options::PostgresOptions;
-use super::super::schema::{FORMAT, is_there, of_format};
+use super::super::options::{FORMAT, PostgresOptions};
+use super::super::schema::{is_there, of_format};
 use super::super::sql::{number, signed};
 use super::Moving;
 use crate::clock::Clock;
