@@ -202,7 +202,7 @@ impl Claim {
         for signed in [&self.before, body, &self.after] {
             mac.update(signed);
         }
-        mac.is_one_of(&self.signatures)
+        mac.matches_one(&self.signatures)
     }
 }
 

@@ -305,7 +305,7 @@ impl Mac {
     }
 
     /// Whether one of these signatures is the HMAC; in constant time.
-    pub(super) fn is_one_of(self, signatures: &[Vec<u8>]) -> bool {
+    pub(super) fn matches_one(self, signatures: &[Vec<u8>]) -> bool {
         let is_there = |mac: &[u8]| {
             let right = signatures.iter().fold(Choice::from(0), |right, signature| {
                 right | mac.ct_eq(signature)
