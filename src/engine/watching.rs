@@ -28,13 +28,20 @@ pub(crate) async fn run(
     let mut watched: Option<(Instant, Overhearing)> = None;
     // What is told next, and when.
     let mut gathered: Option<(Instant, Vec<PassedOn>)> = None;
+    // When it is said again that somebody watches here.
+    let mut say_at: Option<Instant> = None;
     while !*stop.borrow_and_update() {
         let now = clock.monotonic();
         watched = watched.filter(|(until, _)| now < *until);
         if let Some((_, states)) = gathered.take_if(|(at, _)| *at <= now) {
             messages(&states).for_each(|message| cluster.tell(&message));
         }
-        let is_watching = *viewers.borrow_and_update() > 0;
+        if *viewers.borrow_and_update() == 0 {
+            say_at = None;
+        } else if say_at.is_none_or(|at| at <= now) {
+            cluster.tell(WATCHING);
+            say_at = Some(now + SAY_AGAIN);
+        }
         let until = |at: Option<Instant>| {
             OptionFuture::from(at.map(|at| clock.sleep(at.saturating_duration_since(now))))
         };
@@ -64,16 +71,9 @@ pub(crate) async fn run(
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
-            _ = viewers.changed() => cluster_is_watched(&cluster, &viewers),
-            () = clock.sleep(SAY_AGAIN), if is_watching => cluster_is_watched(&cluster, &viewers),
+            _ = viewers.changed() => {}
+            Some(()) = until(say_at) => {}
         }
-    }
-}
-
-/// Says that somebody watches here.
-fn cluster_is_watched(cluster: &Arc<dyn Cluster>, viewers: &watch::Receiver<usize>) {
-    if *viewers.borrow() > 0 {
-        cluster.tell(WATCHING);
     }
 }
 
@@ -115,7 +115,38 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::clock::FakeClock;
+    use crate::journal::{FakeCluster, Memory};
     use crate::telemetry::ChangeKind;
+
+    /// What others tell meanwhile does not put that off.
+    #[actix_web::test]
+    async fn it_is_said_again_that_somebody_watches() {
+        let fake = Arc::new(FakeClock::new(crate::Timestamp::UNIX_EPOCH));
+        let clock: Arc<dyn Clock> = fake.clone();
+        let cluster = Arc::new(FakeCluster::new(
+            &Memory::new(Arc::clone(&clock), 1),
+            &clock,
+        ));
+        let (news, (stop, stopped)) = (News::new(), watch::channel(false));
+        let viewer = news.view(&[ChangeKind::State]).unwrap();
+        let running = tokio::spawn(run(news, cluster.clone(), clock, stopped));
+        for _ in 0..30 {
+            while cluster.tell_here("[]") == 0 {
+                tokio::task::yield_now().await;
+            }
+            while cluster.untold() > 0 {
+                tokio::task::yield_now().await;
+            }
+            fake.advance(Duration::from_secs(1));
+        }
+        drop(viewer);
+        stop.send_replace(true);
+        running.await.unwrap();
+        let said = cluster.said();
+        assert!((5..=7).contains(&said.len()), "{said:?}");
+        assert!(said.iter().all(|said| said == WATCHING));
+    }
 
     #[actix_web::test]
     async fn messages_have_as_many_states_as_fit() {

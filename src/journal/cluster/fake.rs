@@ -36,6 +36,9 @@ pub(crate) struct FakeCluster {
     /// How often the journal was asked for its time.
     pub(crate) asked_for_time: AtomicUsize,
     saved: Arc<SavedAs>,
+    /// What others tell, and what this one has told them.
+    elsewhere: broadcast::Sender<Arc<str>>,
+    said: Mutex<Vec<String>>,
 }
 
 /// What all instances leave for each other.
@@ -67,6 +70,8 @@ impl FakeCluster {
             unread: AtomicU64::default(),
             opened: AtomicUsize::default(),
             asked_for_time: AtomicUsize::default(),
+            elsewhere: broadcast::Sender::new(16),
+            said: Mutex::default(),
             saved: Arc::new(SavedAs {
                 answers: watch::Sender::new(true),
                 asked: AtomicUsize::default(),
@@ -120,6 +125,21 @@ impl FakeCluster {
         } else {
             unreadable.insert(consumer.to_owned());
         }
+    }
+
+    /// Another instance tells something. Returns how many have listened.
+    pub(crate) fn tell_here(&self, what: &str) -> usize {
+        self.elsewhere.send(what.into()).unwrap_or_default()
+    }
+
+    /// How much of that was not heard yet.
+    pub(crate) fn untold(&self) -> usize {
+        self.elsewhere.len()
+    }
+
+    /// What this instance has told the others.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
     }
 
     /// The commands that nobody has carried out.
@@ -248,10 +268,12 @@ impl Cluster for FakeCluster {
 
     fn gathered(&self, _: Gathered, _: Vec<Uuid>) {}
 
-    fn tell(&self, _: &str) {}
+    fn tell(&self, what: &str) {
+        self.said.lock().unwrap().push(what.to_owned());
+    }
 
     fn told(&self) -> broadcast::Receiver<Arc<str>> {
-        broadcast::channel(1).1
+        self.elsewhere.subscribe()
     }
 
     fn watch_notes(&self) -> watch::Receiver<u64> {
