@@ -203,7 +203,7 @@ fn measure(command: Command) -> anyhow::Result<()> {
     match command {
         Command::All { most, common } => {
             let session = Session::new(common)?;
-            session.receive()?;
+            session.receive_often()?;
             session.open(RATE)?;
             session.open_under_load()?;
             session.relay()?;
@@ -304,6 +304,15 @@ impl Session {
         self.keep("receive", runs::receive(&self.lab, &self.plan)?)
     }
 
+    /// With as many rounds as the goals ask for.
+    fn receive_often(&self) -> anyhow::Result<()> {
+        let plan = Plan {
+            rounds: self.plan.rounds.max(ROUNDS_OF_GOALS),
+            ..self.plan.clone()
+        };
+        self.keep("receive", runs::receive(&self.lab, &plan)?)
+    }
+
     fn open(&self, rate: f64) -> anyhow::Result<()> {
         self.open_with(&self.plan, rate)
     }
@@ -322,7 +331,7 @@ impl Session {
     fn open_under_load(&self) -> anyhow::Result<()> {
         let only = ["sqlite", "file"].map(str::to_owned).to_vec();
         let long = Plan {
-            rounds: self.plan.rounds.max(10),
+            rounds: self.plan.rounds.max(ROUNDS_OF_GOALS),
             time: self.plan.time.max(Duration::from_secs(6)),
             only: Some(self.plan.only.clone().unwrap_or(only)),
             ..self.plan.clone()
@@ -404,6 +413,9 @@ fn raise_file_limit() {
         eprintln!("the limit of open files stays: {error}");
     }
 }
+
+/// A ratio that a goal names is the median of so many rounds at least.
+const ROUNDS_OF_GOALS: usize = 10;
 
 /// The rate of the open loop.
 const RATE: f64 = 4_000.0;
