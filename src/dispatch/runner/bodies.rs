@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::RunnerContext;
+use super::context::RunnerContext;
 use crate::dispatch::lane::SessionHasher;
 use crate::dispatch::large::{LARGE, LargeRoom, OwnRoom};
 use crate::dispatch::records::Chunks;

@@ -5,7 +5,7 @@
 //! everything that waits for the disk (reading, saving) goes on beside them. After a kill, events whose
 //! progress was not saved are delivered again. The runner waits for something to happen and never polls.
 //!
-//! This file has its state, with `failures.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has
+//! This file has its state, with `context.rs`, `failures.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has
 //! the loop; `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn;
 //! `tasks.rs` makes the attempts, and `telling.rs` tells of them.
 
@@ -13,6 +13,7 @@ mod attempts;
 mod bodies;
 mod bookmark;
 mod commands;
+mod context;
 mod failures;
 mod fetching;
 mod handed_over;
@@ -35,6 +36,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::context::{DispatchTuning, RunnerContext};
 use self::failures::FailureLog;
 use self::fetching::{Fetching, Reading};
 use self::handed_over::Replaying;
@@ -43,15 +45,13 @@ use self::unsaved::Unsaved;
 use super::consumer::{AttemptObserver, Consumer};
 use super::controls::{Command, ConsumerControls};
 use super::lane::SessionHasher;
-use super::large::{LargeBodies, OwnRoom};
+use super::large::OwnRoom;
 use super::monotonic::Monotonic;
-use super::records::{Next, outlined};
+use super::records::Next;
 use super::saved::{Row, Saved, Waiting};
 use super::schedule::{Limits, Retry, Schedule};
 use crate::Timestamp;
-use crate::clock::Clock;
-use crate::dialect::Decoder;
-use crate::journal::{Desk, Hold, Journal, Record, Unavailable};
+use crate::journal::Unavailable;
 
 /// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
@@ -92,55 +92,6 @@ pub(crate) struct Runner {
     seen: (Timestamp, Instant),
 }
 
-/// What all runners of a share have in common.
-#[derive(Debug, Clone)]
-pub(crate) struct RunnerContext {
-    pub(crate) journal: Arc<dyn Journal>,
-    /// Stores the progress in this share.
-    pub(crate) desk: Arc<dyn Desk>,
-    /// Says whether the share is still held, if several instances share the journal.
-    pub(crate) hold: Option<Hold>,
-    pub(crate) decoder: Arc<Decoder>,
-    pub(crate) large: Arc<LargeBodies>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) tuning: DispatchTuning,
-}
-
-/// Limits on the work of a runner.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct DispatchTuning {
-    /// How much memory the waiting events of a consumer take, in bytes; most bodies are read only when they
-    /// are due.
-    pub(super) memory: usize,
-    /// How many of them are of one conversation.
-    pub(super) lane: usize,
-    /// How many records are read at a time.
-    pub(super) read_in_a_turn: usize,
-    /// How many records of events that start soon are in memory.
-    pub(super) next: usize,
-    /// After this many started attempts, other work gets its turn.
-    pub(super) started_in_a_turn: usize,
-    /// How many events of one replay are handed over and not settled.
-    pub(super) replayed_together: u64,
-    /// After so many bodies of a backlog a new bookmark is saved. After a restart so many are read again
-    /// before new events.
-    pub(super) bookmark_every: u64,
-}
-
-impl Default for DispatchTuning {
-    fn default() -> Self {
-        Self {
-            memory: 12 << 20,
-            lane: 4_096,
-            read_in_a_turn: 128,
-            next: 192,
-            started_in_a_turn: 128,
-            replayed_together: 256,
-            bookmark_every: 16_384,
-        }
-    }
-}
-
 /// The state of a consumer that works.
 const RUNNING: &str = "running";
 
@@ -168,19 +119,6 @@ pub(crate) enum Ending {
     BreakOff,
     /// As `BreakOff`, and nothing is saved: another instance may have the share.
     Abandon,
-}
-
-impl RunnerContext {
-    /// Whether this instance may not use the share any more.
-    fn is_lapsed(&self) -> bool {
-        let hold = self.hold.as_ref();
-        hold.is_some_and(|hold| hold.is_over(self.clock.monotonic()))
-    }
-
-    /// The record with its events, as far as they are needed to schedule them.
-    fn outlined(&self, record: Arc<Record>) -> Arc<Record> {
-        outlined(record, &self.decoder)
-    }
 }
 
 impl Runner {

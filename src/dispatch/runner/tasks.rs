@@ -16,12 +16,12 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::bodies::BodyReading;
-use super::telling::about;
-use crate::Delivery;
 use crate::dispatch::consumer::{Consumer, EndedAttempt};
 use crate::dispatch::records::events_of;
 use crate::dispatch::schedule::Start;
 use crate::journal::{Part, Record, Unavailable};
+use crate::telemetry::About;
+use crate::{Delivery, Event};
 
 /// The attempts of a runner: those that wait for a task, those that run, and those that have ended.
 pub(super) struct Attempts(Arc<Queue>);
@@ -232,6 +232,17 @@ async fn make(consumer: &Consumer, planned: Planned) -> Ended {
         made.about = parts.map(|part| about(&record, *part)).collect();
     }
     (start, Ok(Some(made)))
+}
+
+/// What an event of a body is.
+fn about(record: &Record, part: Part) -> About {
+    let received = &record.received;
+    let session = record.parts.view(part, received).session;
+    About {
+        source: received.source.to_string(),
+        session: session.map(str::to_owned),
+        event: events_of(record, part).first().map(Event::kind),
+    }
 }
 
 /// How long a task takes attempts before another takes its place.

@@ -6,11 +6,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{RUNNING, Runner};
-use crate::dispatch::records::events_of;
+use crate::EventId;
 use crate::dispatch::schedule::Start;
-use crate::journal::{Part, Record};
 use crate::telemetry::{About, ChangeKind};
-use crate::{Event, EventId};
 
 impl Runner {
     /// Tells what an attempt has made of its event, and of those that were handed over together with it.
@@ -99,17 +97,6 @@ impl Runner {
                 "handed_over": replay.handed_over,
             })
         });
-    }
-}
-
-/// What an event of a body is.
-pub(super) fn about(record: &Record, part: Part) -> About {
-    let received = &record.received;
-    let session = record.parts.view(part, received).session;
-    About {
-        source: received.source.to_string(),
-        session: session.map(str::to_owned),
-        event: events_of(record, part).first().map(Event::kind),
     }
 }
 

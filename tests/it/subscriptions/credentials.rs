@@ -299,8 +299,9 @@ async fn a_rejected_subscription_waits_and_is_told_once() {
             &json!({ "active": true }),
         )
         .await;
-    let said = server.program.kill();
-    // Once more, for the PATCH.
+    // Once more, for the PATCH. The log is written behind the answer.
+    let told = server.program.logged("127.0.0.1 is a loopback address");
+    let said = told + &server.program.kill();
     assert_eq!(
         said.matches("127.0.0.1 is a loopback address").count(),
         1,
