@@ -170,7 +170,7 @@ impl Runner {
         });
         let last_failure = failing.is_some().then(|| consumer.metrics.last_failure());
         let last_failure = last_failure.flatten();
-        let attempts = Attempts::of(Arc::clone(&consumer));
+        let attempts = Attempts::of(Arc::clone(&consumer), &context);
         let mut runner = Self {
             schedule: Schedule::new(Limits {
                 slots: consumer.concurrency(),

@@ -9,17 +9,19 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::bodies::BodyReading;
+use super::context::RunnerContext;
+use crate::clock::Clock;
 use crate::dispatch::consumer::{Consumer, EndedAttempt};
 use crate::dispatch::records::events_of;
 use crate::dispatch::schedule::Start;
-use crate::journal::{Part, Record, Unavailable};
+use crate::journal::{Hold, Part, Record, Unavailable};
 use crate::telemetry::About;
 use crate::{Delivery, Event};
 
@@ -44,6 +46,8 @@ pub(super) type Ended = (Start, Result<Option<EndedAttempt>, Unavailable>);
 
 struct Queue {
     consumer: Arc<Consumer>,
+    /// Says whether the share is still held, with the clock to ask it by.
+    hold: Option<(Hold, Arc<dyn Clock>)>,
     /// How many tasks take attempts at most.
     threads: usize,
     state: Mutex<State>,
@@ -56,13 +60,17 @@ struct State {
     /// How many of the tasks take attempts. The others have one that waits.
     taking: usize,
     tasks: JoinSet<()>,
+    /// The runner, while it waits for attempts that have ended.
+    runner: Option<Waker>,
 }
 
 impl Attempts {
     /// Must be called in a runtime, whose threads make the attempts.
-    pub(super) fn of(consumer: Arc<Consumer>) -> Self {
+    pub(super) fn of(consumer: Arc<Consumer>, context: &RunnerContext) -> Self {
+        let hold = context.hold.clone();
         Self(Arc::new(Queue {
             consumer,
+            hold: hold.map(|hold| (hold, Arc::clone(&context.clock))),
             threads: Handle::current().metrics().num_workers(),
             state: Mutex::default(),
         }))
@@ -84,6 +92,7 @@ impl Attempts {
             let mut state = self.0.lock();
             state.reap(cx);
             if state.ended.is_empty() {
+                state.runner = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             Poll::Ready(())
@@ -148,6 +157,12 @@ impl Queue {
     async fn take_attempts(self: Arc<Self>) {
         let mut busy = Duration::ZERO;
         while let Some(planned) = self.next() {
+            // The process may have stood still since the attempt was planned.
+            if self.is_lapsed() {
+                let lapsed = Unavailable::Away("the lease has passed".to_owned());
+                self.lock().ended.push((planned.start, Err(lapsed)));
+                continue;
+            }
             let mut attempt = pin!(make(&self.consumer, planned));
             let mut has_waited = false;
             let ended = poll_fn(|cx| {
@@ -171,6 +186,11 @@ impl Queue {
         }
     }
 
+    fn is_lapsed(&self) -> bool {
+        let hold = self.hold.as_ref();
+        hold.is_some_and(|(hold, clock)| hold.is_over(clock.monotonic()))
+    }
+
     /// The next attempt for a task; without one the task ends.
     fn next(&self) -> Option<Planned> {
         let mut state = self.lock();
@@ -188,6 +208,12 @@ impl Queue {
             state.taking -= 1;
         } else {
             self.start_task(&mut state);
+        }
+        // Those before the one that waits must not wait with it.
+        if !state.ended.is_empty()
+            && let Some(runner) = state.runner.take()
+        {
+            runner.wake();
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tests the runner's loop, with a handler that does what each test wants, on a clock that moves only
 //! when the test moves it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -595,6 +595,30 @@ async fn a_stop_saves_while_an_attempt_hangs() {
     world.nothing_begins().await;
     let progress = world.saved().await.progress;
     assert!(progress.is_body_settled(2) && !progress.is_body_settled(1));
+    life.kill().await;
+}
+
+/// The three are read together, and one task makes the first two attempts.
+#[tokio::test]
+async fn an_attempt_that_hangs_does_not_hide_one_that_has_ended() {
+    let made = AtomicU32::new(0);
+    let then = move |_| match made.fetch_add(1, Ordering::Relaxed) {
+        1 => Then::Hang,
+        _ => Then::Succeed,
+    };
+    let mut world = World::new(HandlerOptions::default(), then);
+    let (runner, _controls) = world.runner().await;
+    for (number, from) in [(1, "a"), (2, "b"), (3, "a")] {
+        let body = format!(r#"{{"event":"message","messageId":"{number}","from":"{from}"}}"#);
+        world.append_body(body).await;
+    }
+    let life = Life::of(runner);
+    assert_eq!(world.begun().await, (1, 1));
+    assert_eq!(world.begun().await, (2, 1));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.begun.try_recv().ok(), Some((3, 1)));
     life.kill().await;
 }
 
