@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::news::{About, Change, ChangeKind, News};
+
 /// Listens to states for viewers of other instances. It takes no place of a viewer.
 #[derive(Debug)]
 pub(crate) struct Overhearing {

@@ -103,7 +103,11 @@ impl Runner {
             }
             Err(error) => {
                 self.schedule.not_started(position);
-                return self.stumble("cannot read the journal", &error);
+                // It was not read, then; the runner is told to end, or the lease is renewed.
+                if !self.context.is_lapsed() {
+                    self.stumble("cannot read the journal", &error);
+                }
+                return;
             }
         };
         let (at, now) = self.seen;

@@ -1,6 +1,7 @@
 //! Tests the runner's loop, with a handler that does what each test wants, on a clock that moves only
 //! when the test moves it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,9 +12,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::tasks::Attempts;
 use super::{DispatchTuning, Ending, Runner, RunnerContext};
 use crate::Timestamp;
-use crate::clock::Clock as _;
+use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dialect::{Codeskytz, Dialect as _};
 use crate::dispatch::large::LargeBodies;
@@ -21,8 +23,8 @@ use crate::dispatch::replay::ReplayRequest;
 use crate::dispatch::saved::Saved;
 use crate::dispatch::{Consumer, ConsumerControls, HandlerOptions, Order, Retry};
 use crate::journal::{
-    DedupKey, Desk, Entry, EntryPart, Journal, Memory, Position, ProgressChange, SavedProgress,
-    Seq, Share, Sqlite, TestFolder, Unavailable,
+    Cluster, DedupKey, Desk, Entry, EntryPart, FakeCluster, Grant, Hold, Journal, Memory, Position,
+    ProgressChange, SavedProgress, Seq, Share, Sqlite, TestFolder, Unavailable,
 };
 use crate::telemetry::{JournalMetrics, Metrics};
 use crate::testing::FakeClock;
@@ -596,6 +598,36 @@ async fn a_stop_saves_while_an_attempt_hangs() {
     let progress = world.saved().await.progress;
     assert!(progress.is_body_settled(2) && !progress.is_body_settled(1));
     life.kill().await;
+}
+
+/// As when the process stands still between the two, and goes on when another instance has the share.
+#[tokio::test]
+async fn no_planned_attempt_starts_after_the_lease() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+    let clock: Arc<dyn Clock> = world.clock.clone();
+    let cluster: Arc<dyn Cluster> =
+        Arc::new(FakeCluster::new(&Memory::new(clock.clone(), 1), &clock));
+    let grant = Grant {
+        share: 0,
+        epoch: 1,
+        is_ending: false,
+        holder: Uuid::nil(),
+    };
+    let held = watch::Sender::new(BTreeMap::from([(0, grant)]));
+    let (mut runner, _controls) = world.runner().await;
+    runner.context.hold = Some(Hold::new(&cluster, &held.subscribe(), grant));
+    runner.attempts = Attempts::of(Arc::clone(&world.consumer), &runner.context);
+    world.append(EventKind::Message).await;
+    runner.step();
+    assert!(runner.schedule.runs(Position::first(1)));
+    held.send_replace(BTreeMap::new());
+    world.nothing_begins().await;
+    runner.end();
+    assert!(!runner.schedule.runs(Position::first(1)));
+    // If it is held again, the event is not forgotten.
+    held.send_replace(BTreeMap::from([(0, grant)]));
+    runner.step();
+    assert_eq!(world.begun().await, (1, 1));
 }
 
 /// The three are read together, and one task makes the first two attempts.

@@ -258,7 +258,9 @@ CREATE FUNCTION beat_2(
 DECLARE
     raised bool := false;
 BEGIN
-    IF EXISTS (SELECT FROM meta m WHERE m.format < format_) THEN
+    -- While an older version lives, nothing waits for those who change `meta`.
+    IF EXISTS (SELECT FROM meta m WHERE m.format < format_)
+        AND NOT EXISTS (SELECT FROM instance i WHERE i.format < format_) THEN
         -- Who joins has joined before, or sees what is written now.
         PERFORM FROM meta FOR UPDATE;
         UPDATE meta SET format = format_, oldest_reader = greatest(oldest_reader, oldest_)
