@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use offhook::testing::TestRequest;
+
 use super::{Cluster, id, message, subscription};
 use crate::served::{Served, until};
 use crate::subscriber::Subscriber;
@@ -43,6 +45,15 @@ pub(super) async fn acknowledged(
     .await;
 }
 
+/// With the housekeeper's, if it has that one.
+async fn shares_held(instance: &Served) -> usize {
+    let metrics = TestRequest::get("/metrics").send(instance.admin).await;
+    let metrics = metrics.text();
+    let mut lines = metrics.lines();
+    let held = lines.find_map(|line| line.strip_prefix("offhook_shares_held "));
+    held.map_or(0, |held| held.parse().unwrap())
+}
+
 const CONVERSATIONS: usize = 24;
 
 #[actix_web::test]
@@ -54,6 +65,8 @@ async fn all_is_handled_when_one_of_three_is_killed() {
     };
     let (a, b, c) = (cluster.start("a"), cluster.start("b"), cluster.start("c"));
     let all = [&a, &b, &c];
+    // Who holds none would leave nothing to be taken.
+    until("b holds shares", async || shares_held(&b).await >= 2).await;
     for number in 0..4 {
         for conversation in 0..CONVERSATIONS {
             acknowledged(&all, conversation + number, conversation, number).await;
