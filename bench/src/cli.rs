@@ -97,6 +97,14 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// What one session with failing events does to the others: how long theirs take with and without, in turns.
+    Isolated {
+        /// Events of the session that fails.
+        #[arg(long, default_value_t = 1_000_000)]
+        failing: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// How long each page of the dashboard and each part of its API takes.
     Pages {
         /// Events in the journal; the bounds are for 10000000.
@@ -202,24 +210,31 @@ fn list() {
 fn measure(command: Command) -> anyhow::Result<()> {
     match command {
         Command::All { most, common } => {
-            let session = Session::new(common)?;
-            session.receive_often()?;
+            let mut session = Session::new(common)?;
+            let plan = &mut session.plan;
+            plan.rounds_of_goals = plan.rounds.max(ROUNDS_OF_GOALS);
+            session.receive(&session.often())?;
             session.open(RATE)?;
             session.open_under_load()?;
-            session.relay()?;
+            session.relay(&session.often())?;
             session.idle(1_000, most.min(10_000), 10_000)?;
+            session.isolated(&session.often(), most.min(1_000_000))?;
             for over in Over::ALL {
                 session.curve(over, most)?;
             }
             session.idle(1_000, most.min(10_000_000), 10_000)?;
             session.report()
         }
-        Command::Receive { common } => Session::new(common)?.alone(Session::receive),
+        Command::Receive { common } => {
+            Session::new(common)?.alone(|session| session.receive(&session.plan))
+        }
         Command::Open { rate, common } => Session::new(common)?.alone(|session| session.open(rate)),
         Command::Curve { over, most, common } => {
             Session::new(common)?.alone(|session| session.curve(over, most))
         }
-        Command::Relay { common } => Session::new(common)?.alone(Session::relay),
+        Command::Relay { common } => {
+            Session::new(common)?.alone(|session| session.relay(&session.plan))
+        }
         Command::Idle {
             subscriptions,
             kept,
@@ -232,6 +247,9 @@ fn measure(command: Command) -> anyhow::Result<()> {
             only_streams,
             common,
         } => Session::new(common)?.alone(|session| session.watched(viewers, rate, only_streams)),
+        Command::Isolated { failing, common } => {
+            Session::new(common)?.alone(|session| session.isolated(&session.plan, failing))
+        }
         Command::Pages {
             kept,
             asks,
@@ -285,6 +303,7 @@ impl Session {
             lab,
             plan: Plan {
                 rounds: common.rounds.max(1),
+                rounds_of_goals: common.rounds.max(1),
                 time,
                 connections: common.connections.max(1),
                 body: common.body,
@@ -300,17 +319,16 @@ impl Session {
         self.report()
     }
 
-    fn receive(&self) -> anyhow::Result<()> {
-        self.keep("receive", runs::receive(&self.lab, &self.plan)?)
+    fn receive(&self, plan: &Plan) -> anyhow::Result<()> {
+        self.keep("receive", runs::receive(&self.lab, plan)?)
     }
 
     /// With as many rounds as the goals ask for.
-    fn receive_often(&self) -> anyhow::Result<()> {
-        let plan = Plan {
-            rounds: self.plan.rounds.max(ROUNDS_OF_GOALS),
+    fn often(&self) -> Plan {
+        Plan {
+            rounds: self.plan.rounds_of_goals,
             ..self.plan.clone()
-        };
-        self.keep("receive", runs::receive(&self.lab, &plan)?)
+        }
     }
 
     fn open(&self, rate: f64) -> anyhow::Result<()> {
@@ -331,10 +349,9 @@ impl Session {
     fn open_under_load(&self) -> anyhow::Result<()> {
         let only = ["sqlite", "file"].map(str::to_owned).to_vec();
         let long = Plan {
-            rounds: self.plan.rounds.max(ROUNDS_OF_GOALS),
             time: self.plan.time.max(Duration::from_secs(6)),
             only: Some(self.plan.only.clone().unwrap_or(only)),
-            ..self.plan.clone()
+            ..self.often()
         };
         self.open_with(&long, 20_000.0)?;
         let bodies = Plan {
@@ -349,8 +366,8 @@ impl Session {
         self.keep(&name, runs::curve(&self.lab, &self.plan, over, most)?)
     }
 
-    fn relay(&self) -> anyhow::Result<()> {
-        self.keep("relay", runs::relay(&self.lab, &self.plan)?)
+    fn relay(&self, plan: &Plan) -> anyhow::Result<()> {
+        self.keep("relay", runs::relay(&self.lab, plan)?)
     }
 
     /// Small and large journals are kept apart.
@@ -376,6 +393,10 @@ impl Session {
             name,
             runs::watched(&self.lab, &self.plan, viewers, rate, only_streams)?,
         )
+    }
+
+    fn isolated(&self, plan: &Plan, failing: u64) -> anyhow::Result<()> {
+        self.keep("isolated", runs::isolated(&self.lab, plan, failing)?)
     }
 
     fn pages(&self, kept: u64, asks: usize, drop_caches: bool) -> anyhow::Result<()> {

@@ -163,6 +163,30 @@ pub(crate) struct Watched {
     pub(crate) pages_shown: Vec<u64>,
 }
 
+/// What one session's failing events do to the others.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Isolated {
+    pub(crate) failing: u64,
+    /// Conversations that they belong to.
+    pub(crate) lanes: u64,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: f64,
+    pub(crate) without: Others,
+    pub(crate) with: Others,
+}
+
+/// How the events of other sessions fare.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Others {
+    /// Events in each slice.
+    pub(crate) counts: Vec<u64>,
+    /// From the request until it is handled, in µs: the median and the longest of each slice.
+    pub(crate) p50: Vec<f64>,
+    pub(crate) longest: Vec<f64>,
+    /// After the last slice.
+    pub(crate) resident_mib: f64,
+}
+
 /// How long pages take.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pages {

@@ -20,6 +20,7 @@ pub(crate) struct Shape {
     pub(crate) body: usize,
     /// How many conversations the messages belong to, in turn.
     pub(crate) lanes: u64,
+    pub(crate) session: &'static str,
 }
 
 impl Default for Shape {
@@ -29,6 +30,7 @@ impl Default for Shape {
             signing: Signing::Gateway,
             body: 300,
             lanes: 10_000,
+            session: "408f7372-f7c9-4299-a8db-326bc5548a73",
         }
     }
 }
@@ -105,9 +107,9 @@ impl Requests {
 
 /// A text message whose text fills it up to the wanted length.
 fn body(number: u64, shape: &Shape) -> String {
-    let from = number % shape.lanes.max(1);
+    let (from, session) = (number % shape.lanes.max(1), shape.session);
     let start = format!(
-        "{{\"event\":\"message\",\"sessionId\":\"408f7372-f7c9-4299-a8db-326bc5548a73\",\
+        "{{\"event\":\"message\",\"sessionId\":\"{session}\",\
          \"messageId\":\"3EB0{number:016X}\",\"from\":\"+{from:07}\",\"message\":\""
     );
     const END: &str = "\",\"type\":\"text\",\"timestamp\":\"2025-01-08T12:00:00.000Z\"}";

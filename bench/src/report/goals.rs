@@ -3,7 +3,7 @@
 use Limit::{AtLeast, AtMost, MostMegabytes, MostPercent};
 
 use super::Results;
-use crate::results::{Curve, Idle, Latency, Spread};
+use crate::results::{Curve, Idle, Isolated, Latency, Spread};
 
 /// The table of goals, with what was measured.
 pub(super) fn table(results: &Results) -> String {
@@ -64,7 +64,7 @@ impl Limit {
 }
 
 /// Every goal, in the order of the report.
-const GOALS: [Goal; 19] = [
+const GOALS: [Goal; 22] = [
     Goal {
         what: "engine `none`, counting handler ÷ bare actix-web",
         limit: AtLeast(0.9),
@@ -156,6 +156,31 @@ const GOALS: [Goal; 19] = [
         measured: |results| full(results).map(|idle| single(idle.resident_mib * 1.048_576)),
     },
     Goal {
+        what: "time until events of other sessions are handled, beside 1 M failing ones ÷ without",
+        limit: AtMost(2.0),
+        measured: |results| {
+            let found = isolated(results)?;
+            Spread::ratio(&found.with.p50, &found.without.p50)
+        },
+    },
+    Goal {
+        what: "the longest of these times, in s",
+        limit: AtMost(1.0),
+        measured: |results| {
+            let longest = isolated(results)?.with.longest.iter().copied();
+            Spread::of(longest).map(|longest| single(longest.high / 1e6))
+        },
+    },
+    Goal {
+        what: "resident memory for 1 M failing events",
+        limit: MostMegabytes(50.0),
+        measured: |results| {
+            let found = isolated(results)?;
+            let more = found.with.resident_mib - found.without.resident_mib;
+            Some(single(more * 1.048_576))
+        },
+    },
+    Goal {
         what: "CPU while idle with 1,000 subscriptions",
         limit: MostPercent(0.1),
         measured: |results| idle(results).map(|idle| single(percent(idle))),
@@ -233,6 +258,11 @@ fn rates_at(curve: &Curve, target: &str, at: u64) -> Option<Vec<f64>> {
 fn idle(results: &Results) -> Option<&Idle> {
     let idle = &results.idle.as_ref()?.results;
     (idle.subscriptions >= 1_000).then_some(idle)
+}
+
+fn isolated(results: &Results) -> Option<&Isolated> {
+    let isolated = &results.isolated.as_ref()?.results;
+    (isolated.failing >= 1_000_000).then_some(isolated)
 }
 
 fn full(results: &Results) -> Option<&Idle> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::machine::Origin;
-use crate::results::{Curve, Idle, Kept, Open, Pages, Receive, Relayed, Watched};
+use crate::results::{Curve, Idle, Isolated, Kept, Open, Pages, Receive, Relayed, Watched};
 use crate::runs::Over;
 
 /// All results there are.
@@ -25,6 +25,7 @@ struct Results {
     relay: Option<Kept<Relayed>>,
     idle: Option<Kept<Idle>>,
     idle_full: Option<Kept<Idle>>,
+    isolated: Option<Kept<Isolated>>,
     /// With pages, and with streams alone.
     watched: Vec<Kept<Watched>>,
     pages: Option<Kept<Pages>>,
@@ -68,6 +69,7 @@ impl Results {
             relay: Kept::read(folder, "relay")?,
             idle: Kept::read(folder, "idle")?,
             idle_full: Kept::read(folder, "idle-full")?,
+            isolated: Kept::read(folder, "isolated")?,
             watched,
             pages: Kept::read(folder, "pages")?,
         })
@@ -118,6 +120,10 @@ impl Results {
             let title = format!("Nothing to do, {} events kept", tables::count(results.kept));
             section(&title, origin, "idle", tables::idle(results));
         }
+        if let Some(Kept { origin, results }) = &self.isolated {
+            let title = "One session fails";
+            section(title, origin, "no image", tables::isolated(results));
+        }
         for Kept { origin, results } in &self.watched {
             section(
                 "Somebody watches",
@@ -143,6 +149,7 @@ impl Results {
         all.extend(self.relay.iter().map(of));
         all.extend(self.curves.iter().map(of));
         all.extend(self.idle.iter().chain(&self.idle_full).map(of));
+        all.extend(self.isolated.iter().map(of));
         all.extend(self.watched.iter().map(of));
         all.extend(self.pages.iter().map(of));
         all

@@ -1,7 +1,9 @@
 //! Results as Markdown.
 
 use crate::machine::Origin;
-use crate::results::{Curve, Idle, Open, Pages, Receive, Relayed, Skipped, Spread, Watched};
+use crate::results::{
+    Curve, Idle, Isolated, Open, Pages, Receive, Relayed, Skipped, Spread, Watched,
+};
 use crate::targets::Target;
 
 pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -244,6 +246,43 @@ pub(super) fn idle(idle: &Idle) -> String {
         idle.seconds,
         idle.resident_mib
     )
+}
+
+pub(super) fn isolated(isolated: &Isolated) -> String {
+    let mut text = format!(
+        "A handler fails all {} events of one session, in {} conversations. Events of another session, one after \
+         the other, from the request until they are handled, in ms; {} rounds of {} s, in turns with a server \
+         that has no such events.\n\n",
+        count(isolated.failing),
+        count(isolated.lanes),
+        isolated.rounds,
+        isolated.seconds
+    );
+    let millis = |micros: f64| format!("{:.2}", micros / 1e3);
+    let rows = [("without", &isolated.without), ("with", &isolated.with)].map(|(name, others)| {
+        let of = |values: &[f64]| Spread::of(values.iter().copied());
+        let (p50, longest) = (of(&others.p50), of(&others.longest));
+        vec![
+            name.to_owned(),
+            count(others.counts.iter().sum()),
+            p50.map_or_else(String::new, |p50| millis(p50.median)),
+            p50.map_or_else(String::new, |p50| {
+                format!("{} – {}", millis(p50.low), millis(p50.high))
+            }),
+            longest.map_or_else(String::new, |longest| millis(longest.high)),
+            format!("{:.0}", others.resident_mib),
+        ]
+    });
+    let head = [
+        "failing events",
+        "events",
+        "median",
+        "least – most",
+        "longest",
+        "MiB resident",
+    ];
+    text += &table(&head, rows);
+    text
 }
 
 pub(super) fn watched(watched: &Watched) -> String {

@@ -61,6 +61,24 @@ impl Over {
         all.iter().copied().filter(|point| *point <= most).collect()
     }
 
+    /// The points that a goal names.
+    fn has_goal(self, at: u64) -> bool {
+        match self {
+            Self::Connections => at == 1024,
+            Self::Body => at == 4 << 10 || at == 1 << 20,
+            Self::Kept => at == 10_000 || at == 10_000_000,
+            Self::Subscribers | Self::Lanes => false,
+        }
+    }
+
+    fn rounds(self, plan: &Plan, at: u64) -> usize {
+        if self.has_goal(at) {
+            plan.rounds_of_goals
+        } else {
+            plan.rounds
+        }
+    }
+
     fn targets(self) -> &'static [&'static str] {
         match self {
             Self::Connections | Self::Body => &["none", "bare", "sqlite", "file"],
@@ -108,8 +126,11 @@ fn same_servers(
         contestants.push(Contestant::start(target, lab, &Setting::default())?);
         curves.push(CurveOf::empty(target.name, points));
     }
-    for round in 0..=plan.rounds {
+    for round in 0..=plan.rounds_of_goals {
         for (number, at) in points.iter().enumerate() {
+            if round > over.rounds(plan, *at) {
+                continue;
+            }
             for (contestant, curve) in contestants.iter_mut().zip(&mut curves) {
                 let mut plan = plan.clone();
                 let mut shape = contestant.shape(&plan);
@@ -152,7 +173,7 @@ fn kept(
     };
     let (mut contestants, mut there) = (Vec::new(), 0);
     for (number, at) in points.iter().enumerate() {
-        for round in 0..=plan.rounds {
+        for round in 0..=Over::Kept.rounds(plan, *at) {
             if contestants.is_empty() || (*at <= FEW && round > 0) {
                 contestants.clear();
                 (contestants, there) = (start()?, 0);

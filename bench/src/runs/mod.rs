@@ -3,6 +3,7 @@
 
 mod curve;
 mod idle;
+mod isolated;
 mod open;
 mod pages;
 mod receive;
@@ -23,6 +24,7 @@ use crate::targets::{Running, Setting, Target};
 
 pub(crate) use curve::{Over, curve};
 pub(crate) use idle::idle;
+pub(crate) use isolated::isolated;
 pub(crate) use open::open;
 pub(crate) use pages::pages;
 pub(crate) use receive::receive;
@@ -36,6 +38,8 @@ pub(crate) use watched::watched;
 pub(crate) struct Plan {
     /// Beside a first one that warms up.
     pub(crate) rounds: usize,
+    /// For what a goal names on a curve; at least as many.
+    pub(crate) rounds_of_goals: usize,
     pub(crate) time: Duration,
     pub(crate) connections: usize,
     pub(crate) body: usize,

@@ -81,6 +81,9 @@ pub(crate) struct ServeOptions {
     /// It has an admin listener.
     #[arg(long)]
     pub(crate) admin: bool,
+    /// Handlers fail the events of this session.
+    #[arg(long)]
+    pub(crate) failing: Option<String>,
 }
 
 pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<()> {

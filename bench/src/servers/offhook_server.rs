@@ -42,11 +42,14 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
         };
         for number in 0..options.handlers {
             // The first one counts for the benchmark; all do the same work.
-            let counter = Counter(if number == 0 {
-                handled.clone()
-            } else {
-                Handled::default()
-            });
+            let counter = Counter {
+                handled: if number == 0 {
+                    handled.clone()
+                } else {
+                    Handled::default()
+                },
+                failing: options.failing.clone(),
+            };
             offhook = offhook.handler(format!("counter-{number}"), counter);
         }
         for (number, subscriber) in options.relay_to.iter().enumerate() {
@@ -107,13 +110,20 @@ pub(crate) const ADMIN: &str = "admin";
 /// The file with the certificate.
 pub(crate) const CERTIFICATE: &str = "server.pem";
 
-struct Counter(Handled);
+struct Counter {
+    handled: Handled,
+    /// The session whose events fail.
+    failing: Option<String>,
+}
 
 #[async_trait]
 impl EventHandler for Counter {
     async fn message(&self, event: &MessageEvent, _: &Delivery) -> Result<(), HandlerError> {
+        if self.failing.as_deref() == Some(event.session_id()) {
+            return Err(HandlerError::retry("it always fails"));
+        }
         std::hint::black_box(event.message().len());
-        self.0.one_more();
+        self.handled.one_more();
         Ok(())
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Setting {
     pub(crate) concurrency: usize,
     /// Whether it has an admin listener.
     pub(crate) admin: bool,
+    /// The session whose events its handlers fail.
+    pub(crate) failing: Option<&'static str>,
 }
 
 impl Default for Setting {
@@ -64,6 +66,7 @@ impl Default for Setting {
             subscribed: String::new(),
             concurrency: 64,
             admin: false,
+            failing: None,
         }
     }
 }
@@ -208,6 +211,9 @@ fn serve(
             command.args([option, subscribers]);
         }
     }
+    if let Some(session) = setting.failing {
+        command.args(["--failing", session]);
+    }
     if let Some(database) = database {
         command.args(["--database", database]);
     }
@@ -238,6 +244,14 @@ pub(crate) const CEILING: Target = target(
     false,
     Kind::Served(Served::Fixed),
     "answers a fixed 200 without a look: the load generator's own limit",
+);
+
+/// As the target `sqlite`, with a folder of its own.
+pub(crate) const BESIDE: Target = target(
+    "beside",
+    true,
+    Kind::Served(Served::Sqlite),
+    "offhook with its journal, beside another one",
 );
 
 /// All there is to compare.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use offhook::clock::{Clock as _, SystemClock};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::Lab;
 use crate::load::To;
@@ -121,6 +122,16 @@ impl Running {
     /// Lets it begin what it waits with.
     pub(crate) fn open(&mut self) -> anyhow::Result<()> {
         self.talks.iter_mut().try_for_each(Talk::open)
+    }
+
+    /// Has it stand still, or go on.
+    pub(crate) fn stand_still(&self, still: bool) -> anyhow::Result<()> {
+        let signal = if still { Signal::STOP } else { Signal::CONT };
+        for root in self.roots() {
+            let root = Pid::from_raw(root.cast_signed()).context("a process without an id")?;
+            kill_process(root, signal)?;
+        }
+        Ok(())
     }
 
     /// Waits until it has nothing left to do: work put off until after the answer is work, and must
