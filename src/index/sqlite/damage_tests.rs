@@ -81,9 +81,9 @@ async fn a_damaged_timeline_is_not_shown() {
     let world = World::start(&folder, &journal());
     filled(&world).await;
     let consumer = world.index.notes().consumer("handler:a");
-    for _ in 0..40 {
+    for attempt in 1..=40 {
         let ended = made(Outcome::Done);
-        consumer.attempted(Position::first(7), 1, &ended, Timestamp::UNIX_EPOCH);
+        consumer.attempted(Position::first(7), attempt, &ended, Timestamp::UNIX_EPOCH);
     }
     let attempts = async || world.index.attempts(Position::first(7)).await;
     while attempts().await.unwrap().len() < 40 {}

@@ -4,7 +4,7 @@
 //! What a subscriber has answered is not told, and nothing of what a duplicate holds: that goes when an event is deleted,
 //! and a note does not. What a duplicate has in common with its original is taken from that one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,20 +30,32 @@ pub(crate) struct Exchange {
     pub(super) cluster: Arc<dyn Cluster>,
     /// Has the number of the newest note that the index has.
     pub(super) file: PathBuf,
-    /// The number of the newest note that was heard.
+    /// No search waits for notes up to this number: they were heard, or cannot be taken now.
     pub(super) heard: watch::Sender<u64>,
+}
+
+/// What an instance has heard.
+#[derive(Default)]
+struct Hearing {
+    /// The number of the newest note that was read.
+    read: u64,
+    /// Own notes that were not read.
+    own: BTreeSet<u64>,
+    /// Notes with duplicates that could not be taken yet, and their numbers.
+    waiting: VecDeque<(u64, Vec<ToldDuplicate>)>,
 }
 
 /// Has the others tell what they have not told yet.
 #[derive(Debug, Clone)]
 pub(super) struct Others {
     pub(super) cluster: Arc<dyn Cluster>,
-    /// The number of the newest note that was heard.
+    /// No search waits for notes up to this number.
     pub(super) heard: watch::Receiver<u64>,
 }
 
 impl Others {
-    /// Waits until everything that has happened at other instances before is in the inbox, for one second at most.
+    /// Waits until everything that has happened at other instances before is in the inbox, for one second at most. Does not
+    /// wait for what cannot be taken now.
     pub(super) async fn told(&self) {
         let mut heard = self.heard.clone();
         let told = async {
@@ -74,15 +86,21 @@ impl Exchange {
     /// Tells and hears until told to stop, when all consumers have ended.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut newest = self.cluster.watch_notes();
-        let (mut heard, mut own) = (self.heard_before(), BTreeSet::new());
+        let mut hearing = Hearing {
+            read: self.heard_before(),
+            ..Hearing::default()
+        };
         let mut pause: Option<Duration> = None;
         loop {
             if *stop.borrow_and_update() {
-                self.tell(&mut own).await;
+                self.tell(&mut hearing.own).await;
                 return;
             }
-            newest.borrow_and_update();
-            pause = match self.hear(&mut heard, &mut own).await {
+            let known = *newest.borrow_and_update();
+            let heard = self.hear(&mut hearing).await;
+            self.heard.send_replace(hearing.read.max(known));
+            let own = &mut hearing.own;
+            pause = match heard {
                 Ok(()) => None,
                 Err(error) => {
                     log::debug!("index: what other instances tell waits: {error}");
@@ -92,14 +110,14 @@ impl Exchange {
             tokio::select! {
                 _ = stop.changed() => {}
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-                asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, &mut own).await,
+                asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, own).await,
                 () = self.outbox.something.notified() => {
                     tokio::select! {
                         _ = stop.changed() => {}
-                        asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, &mut own).await,
+                        asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, own).await,
                         () = sleep(GATHER) => {}
                     }
-                    self.tell(&mut own).await;
+                    self.tell(own).await;
                 }
                 changed = newest.changed() => {
                     if changed.is_err() {
@@ -110,20 +128,17 @@ impl Exchange {
         }
     }
 
-    /// Leaves a note of what has ended here.
+    /// Leaves notes of what has ended here.
     async fn tell(&self, own: &mut BTreeSet<u64>) {
         let untold = self.outbox.take();
         let attempts: Vec<Told> = untold.attempts.into_iter().map(told).collect();
-        let duplicates = untold.duplicates.into_iter().map(told_duplicate);
-        let duplicates = Duplicates {
-            duplicates: duplicates.collect(),
-        };
         if !attempts.is_empty() {
             let body = serde_json::to_vec(&attempts).expect("numbers and text");
             self.leave(&body, own).await;
         }
-        if !duplicates.duplicates.is_empty() {
-            let body = serde_json::to_vec(&duplicates).expect("numbers and ids");
+        for duplicates in untold.duplicates.chunks(DUPLICATES_IN_A_NOTE) {
+            let duplicates = duplicates.iter().copied().map(told_duplicate).collect();
+            let body = serde_json::to_vec(&Duplicates { duplicates }).expect("numbers and ids");
             self.leave(&body, own).await;
         }
     }
@@ -145,31 +160,52 @@ impl Exchange {
         self.cluster.gathered(Gathered::Notes, asked);
     }
 
-    /// Takes the notes that have come since.
-    async fn hear(&self, heard: &mut u64, own: &mut BTreeSet<u64>) -> Result<(), Unavailable> {
+    /// Takes the notes that have come since. Attempts do not wait for duplicates that cannot be taken yet.
+    async fn hear(&self, hearing: &mut Hearing) -> Result<(), Unavailable> {
         loop {
-            let notes = self.cluster.notes(*heard, AT_ONCE).await?;
+            let taken = self.take_waiting(hearing).await;
+            let room = AT_ONCE - hearing.waiting.len();
+            let notes = self.cluster.notes(hearing.read, room).await?;
             if notes.is_empty() {
-                self.heard.send_replace(*heard);
-                return Ok(());
+                return taken;
             }
             for (id, body) in notes {
-                if own.remove(&id) {
-                    *heard = id;
+                hearing.read = id;
+                if hearing.own.remove(&id) {
                     continue;
                 }
                 match read(&body) {
                     Ok(Read::Attempts(told)) => {
                         self.inbox.attempts_elsewhere(told.into_iter().map(attempt));
                     }
-                    Ok(Read::Duplicates(told)) => self.take_duplicates(told.duplicates).await?,
+                    Ok(Read::Duplicates(told)) => {
+                        hearing.waiting.push_back((id, told.duplicates));
+                    }
                     Err(error) => log::debug!("index: note {id} cannot be read: {error}"),
                 }
-                *heard = id;
             }
-            // If it cannot be written, attempts are shown twice after the next start.
-            let _ = block_in_place(|| std::fs::write(&self.file, heard.to_string()));
+            self.remember(hearing);
         }
+    }
+
+    /// Takes the duplicates that wait.
+    async fn take_waiting(&self, hearing: &mut Hearing) -> Result<(), Unavailable> {
+        let had_some = !hearing.waiting.is_empty();
+        while let Some((_, told)) = hearing.waiting.front() {
+            self.take_duplicates(told).await?;
+            hearing.waiting.pop_front();
+        }
+        if had_some {
+            self.remember(hearing);
+        }
+        Ok(())
+    }
+
+    /// Writes which notes need not be read after the next start. What is read again is shown once.
+    fn remember(&self, hearing: &Hearing) {
+        let waiting = hearing.waiting.front();
+        let heard = waiting.map_or(hearing.read, |(id, _)| id - 1);
+        let _ = block_in_place(|| std::fs::write(&self.file, heard.to_string()));
     }
 
     /// Takes duplicates that have arrived at another instance, with what they have in common with their originals.
@@ -177,8 +213,8 @@ impl Exchange {
     /// # Errors
     ///
     /// If those are not indexed yet, or cannot be read now.
-    async fn take_duplicates(&self, told: Vec<ToldDuplicate>) -> Result<(), Unavailable> {
-        let told: Vec<Duplicate> = told.into_iter().map(duplicate).collect();
+    async fn take_duplicates(&self, told: &[ToldDuplicate]) -> Result<(), Unavailable> {
+        let told: Vec<Duplicate> = told.iter().copied().map(duplicate).collect();
         let newest = told.iter().map(|one| one.of.seq()).max();
         if !self.index.is_complete(newest.unwrap_or_default()).await {
             let why = "their originals are not indexed yet";
@@ -278,5 +314,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long is waited for what others tell.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How many notes are read together.
+/// How many notes are read together, and how many with duplicates wait at most.
 const AT_ONCE: usize = 64;
+
+/// So many duplicates are in one note at most: half of what the inbox of a reader has room for.
+const DUPLICATES_IN_A_NOTE: usize = 2048;
+
+#[cfg(test)]
+mod tests;

@@ -411,7 +411,7 @@ pub(super) mod tests {
         }
     }
 
-    fn entry(number: u64) -> Entry {
+    pub(in super::super) fn entry(number: u64) -> Entry {
         let mut received = Received::new("source", "{}");
         received.id = Uuid::from_u128(number.into());
         let key = DedupKey {

@@ -247,12 +247,14 @@ impl World {
         }
         let made = attempts.iter().map(|(of, attempt, outcome)| {
             self.clock += 1;
+            self.ids += 1;
             Attempt {
                 position: {
                     let record = &self.journal[of.index(self.journal.len())];
                     Position::new(record.seq, *attempt as Part % record.parts.count() + 1)
                 },
-                at: self.clock * 1_000_000,
+                // The clock may go back, but no two attempts are the same.
+                at: self.clock * 1_000_000 + self.ids.cast_signed(),
                 consumer: ["handler:a", "handler:b"][*attempt as usize % 2].into(),
                 attempt: *attempt,
                 took_ms: *attempt * 100,

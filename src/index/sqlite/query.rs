@@ -1,4 +1,7 @@
 //! The queries.
+//!
+//! An instance may hear an attempt or a duplicate twice, its own ones too: after a restart, or if it did not learn whether
+//! its note was stored. Each is shown once, by what identifies it.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Mutex};
@@ -63,6 +66,7 @@ impl<'a> Snapshot<'a> {
             let search = |events: &Segment<&str>| self.search(events, filter, limit);
             found.extend(self.read(row.get(0)?, session, search)?);
             found.sort_unstable_by_key(|entry| Reverse(entry.id));
+            found.dedup_by_key(|entry| entry.id);
             found.truncate(limit);
         }
         self.resolved(found)
@@ -76,6 +80,7 @@ impl<'a> Snapshot<'a> {
     ) -> Vec<EventEntry> {
         let mut rows: Vec<_> = self.passing(segment, filter).collect();
         rows.sort_unstable_by_key(|row| Reverse((row.id, row.part)));
+        rows.dedup_by_key(|row| (row.id, row.part));
         rows.truncate(limit);
         rows.into_iter().map(|row| segment.entry(row)).collect()
     }
@@ -164,6 +169,8 @@ impl<'a> Snapshot<'a> {
             && let Some(row) = rows.next()?
         {
             found.extend(self.read(row.get(0)?, None, |events| self.within(events, first, last))?);
+            found.sort_unstable_by_key(|entry| entry.id);
+            found.dedup_by_key(|entry| entry.id);
         }
         found.truncate(2);
         self.resolved(found)
@@ -176,8 +183,11 @@ impl<'a> Snapshot<'a> {
         last: EventId,
     ) -> Vec<EventEntry> {
         let kept = { segment.rows.iter() }.filter(|row| row.seq() > self.trimmed);
-        let within = kept.filter(|row| (first..=last).contains(&row.id()));
-        within.take(2).map(|row| segment.entry(row)).collect()
+        let mut within = kept.filter(|row| (first..=last).contains(&row.id()));
+        let one = within.next();
+        let other = within.find(|row| one.is_some_and(|one| one.id() != row.id()));
+        let found = one.into_iter().chain(other);
+        found.map(|row| segment.entry(row)).collect()
     }
 
     /// Looks up the ids of the originals of duplicates.
@@ -235,6 +245,15 @@ impl<'a> Snapshot<'a> {
             add_attempts(&attempts, position, &mut entries);
         }
         entries.sort();
+        entries.dedup_by(|later, entry| {
+            let is_same = (later.at, later.attempt, &later.consumer)
+                == (entry.at, entry.attempt, &entry.consumer);
+            if is_same {
+                // The own one may have an answer; then it is the later one.
+                std::mem::swap(later, entry);
+            }
+            is_same
+        });
         entries.truncate(MAX_ATTEMPTS);
         Ok(entries)
     }

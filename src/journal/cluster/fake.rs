@@ -1,13 +1,13 @@
 //! [`FakeCluster`]: what an instance sees of others, as a test says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use uuid::Uuid;
 
 use super::{AddError, Among, Cluster, Gathered, Grant, ShareCommand};
@@ -29,6 +29,9 @@ pub(crate) struct FakeCluster {
     /// `None` while the lease is renewed in time.
     lease_until: Mutex<Option<Instant>>,
     commands: Arc<Commands>,
+    /// Whether a note is stored, and the answer is lost.
+    pub(crate) loses_answers: AtomicBool,
+    questions: Questions,
     /// How many bodies others have stored that the tail does not have yet.
     pub(crate) unread: AtomicU64,
     /// How often a desk was opened.
@@ -46,6 +49,15 @@ pub(crate) struct FakeCluster {
 struct Commands {
     all: Mutex<BTreeMap<u64, ShareCommand>>,
     newest: watch::Sender<u64>,
+    notes: Mutex<Vec<Vec<u8>>>,
+    newest_note: watch::Sender<u64>,
+}
+
+/// Others ask for progress.
+#[derive(Debug, Default)]
+struct Questions {
+    was_asked: Notify,
+    answered: AtomicUsize,
 }
 
 /// How desks answer what was saved.
@@ -55,6 +67,8 @@ struct SavedAs {
     answers: watch::Sender<bool>,
     /// How often they were asked.
     asked: AtomicUsize,
+    /// How often progress was saved.
+    saves: AtomicUsize,
     /// Consumers whose progress cannot be read.
     unreadable: Mutex<BTreeSet<String>>,
 }
@@ -67,6 +81,8 @@ impl FakeCluster {
             held: watch::Sender::default(),
             lease_until: Mutex::default(),
             commands: Arc::default(),
+            loses_answers: AtomicBool::default(),
+            questions: Questions::default(),
             unread: AtomicU64::default(),
             opened: AtomicUsize::default(),
             asked_for_time: AtomicUsize::default(),
@@ -75,6 +91,7 @@ impl FakeCluster {
             saved: Arc::new(SavedAs {
                 answers: watch::Sender::new(true),
                 asked: AtomicUsize::default(),
+                saves: AtomicUsize::default(),
                 unreadable: Mutex::default(),
             }),
         }
@@ -115,6 +132,21 @@ impl FakeCluster {
     /// How often desks were asked what was saved.
     pub(crate) fn asked(&self) -> usize {
         self.saved.asked.load(Ordering::SeqCst)
+    }
+
+    /// How often desks have saved progress.
+    pub(crate) fn saves(&self) -> usize {
+        self.saved.saves.load(Ordering::SeqCst)
+    }
+
+    /// Another instance asks for progress.
+    pub(crate) fn is_asked(&self) {
+        self.questions.was_asked.notify_one();
+    }
+
+    /// How many of its questions were answered.
+    pub(crate) fn answered(&self) -> usize {
+        self.questions.answered.load(Ordering::SeqCst)
     }
 
     /// Whether the progress of a consumer can be read.
@@ -252,21 +284,39 @@ impl Cluster for FakeCluster {
         Ok(())
     }
 
-    async fn add_note(&self, _: &[u8]) -> Result<u64, Unavailable> {
-        Ok(0)
+    async fn add_note(&self, body: &[u8]) -> Result<u64, Unavailable> {
+        let id = {
+            let mut notes = self.commands.notes.lock().unwrap();
+            notes.push(body.to_vec());
+            notes.len() as u64
+        };
+        self.commands.newest_note.send_replace(id);
+        if self.loses_answers.load(Ordering::SeqCst) {
+            return Err(Unavailable::Unknown("no answer".to_owned()));
+        }
+        Ok(id)
     }
 
-    async fn notes(&self, _: u64, _: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
-        Ok(Vec::new())
+    async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
+        let notes = self.commands.notes.lock().unwrap();
+        let notes = (1..).zip(notes.iter().cloned());
+        Ok(notes.filter(|(id, _)| *id > after).take(most).collect())
     }
 
     async fn gather(&self, _: Gathered) {}
 
-    async fn asked_for(&self, _: Gathered) -> Vec<Uuid> {
-        std::future::pending().await
+    async fn asked_for(&self, what: Gathered) -> Vec<Uuid> {
+        if what == Gathered::Notes {
+            return std::future::pending().await;
+        }
+        self.questions.was_asked.notified().await;
+        vec![Uuid::now_v7()]
     }
 
-    fn gathered(&self, _: Gathered, _: Vec<Uuid>) {}
+    fn gathered(&self, _: Gathered, asked: Vec<Uuid>) {
+        let answered = &self.questions.answered;
+        answered.fetch_add(asked.len(), Ordering::SeqCst);
+    }
 
     fn tell(&self, what: &str) {
         self.said.lock().unwrap().push(what.to_owned());
@@ -277,7 +327,7 @@ impl Cluster for FakeCluster {
     }
 
     fn watch_notes(&self) -> watch::Receiver<u64> {
-        watch::Sender::new(0).subscribe()
+        self.commands.newest_note.subscribe()
     }
 
     async fn add_document(
@@ -345,6 +395,7 @@ impl Desk for FakeDesk {
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
+        self.saved.saves.fetch_add(1, Ordering::SeqCst);
         self.desk.save(change).await
     }
 }

@@ -11,12 +11,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use crate::clock::Clock;
+
 /// What instances ask of each other.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     state: Mutex<AskingState>,
     /// Another instance has asked.
     was_asked: Notify,
+    /// When a question that callers share was answered last.
+    answered_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +33,6 @@ struct AskingState {
     living: usize,
     /// Who did not answer in time is not waited for until then.
     silent_until: Option<Instant>,
-    /// Progress was asked for last at this time.
-    asked_at: Option<Instant>,
 }
 
 impl Asking {
@@ -75,14 +77,18 @@ impl Asking {
         self.lock().asked.drain(..).collect()
     }
 
-    /// Whether nothing was asked within this time; then it counts as asked now.
-    pub(super) fn is_time(&self, pause: Duration, now: Instant) -> bool {
-        let mut state = self.lock();
-        let is_time = state.asked_at.is_none_or(|at| now >= at + pause);
-        if is_time {
-            state.asked_at = Some(now);
+    /// Asks, unless a question was answered within this time. Callers at the same time wait for the same answers.
+    pub(super) async fn share(
+        &self,
+        pause: Duration,
+        clock: &dyn Clock,
+        question: impl Future<Output = ()>,
+    ) {
+        let mut answered_at = self.answered_at.lock().await;
+        if answered_at.is_none_or(|at| clock.monotonic() >= at + pause) {
+            question.await;
+            *answered_at = Some(clock.monotonic());
         }
-        is_time
     }
 
     /// Begins to wait for the answers of the others. `None` if there are none, or they did not answer before.
@@ -145,8 +151,12 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join;
+    use futures_util::poll;
+    use tokio::sync::oneshot;
+
     use super::*;
-    use crate::clock::{Clock as _, SystemClock};
+    use crate::clock::{FakeClock, SystemClock};
 
     #[test]
     fn each_question_counts_its_own_answers() {
@@ -166,14 +176,44 @@ mod tests {
         }
         let counts = (*first.answered.borrow(), *second.answered.borrow());
         assert_eq!(counts, (2, 1));
-        assert!(asking.is_time(SILENCE, now) && !asking.is_time(SILENCE, now));
-        assert!(asking.is_time(SILENCE, now + SILENCE));
         // Whoever asks may stop to wait.
         drop((first, second));
         assert!(asking.lock().waiting.is_empty());
         asking.is_silent(now);
         assert!(asking.ask(one, now).is_none());
         assert!(asking.ask(one, now + SILENCE).is_some());
+    }
+
+    /// A caller that asks while another one waits sees what the others answer to that one.
+    #[tokio::test]
+    async fn callers_at_the_same_time_share_the_answers() {
+        const PAUSE: Duration = Duration::from_millis(500);
+        let asking = Asking::default();
+        let clock = FakeClock::new(crate::Timestamp::UNIX_EPOCH);
+        let (answer, answered) = oneshot::channel::<()>();
+        let first = asking.share(PAUSE, &clock, async { drop(answered.await) });
+        let none = || {
+            asking.share(PAUSE, &clock, async {
+                panic!("it was answered just before")
+            })
+        };
+        let (mut first, mut second) = (Box::pin(first), Box::pin(none()));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        clock.advance(PAUSE);
+        drop(answer);
+        join(first, second).await;
+        clock.advance(PAUSE / 2);
+        none().await;
+        clock.advance(PAUSE / 2);
+        let mut count = 0;
+        asking.share(PAUSE, &clock, async { count += 1 }).await;
+        assert_eq!(count, 1);
+        // A caller that stops to wait leaves the question to the next one.
+        clock.advance(PAUSE);
+        let hangs = asking.share(PAUSE, &clock, std::future::pending());
+        assert!(poll!(Box::pin(hangs)).is_pending());
+        asking.share(PAUSE, &clock, async { count += 1 }).await;
+        assert_eq!(count, 2);
     }
 
     #[test]

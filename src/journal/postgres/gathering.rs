@@ -10,11 +10,19 @@ use crate::journal::Gathered;
 
 /// Has the other instances store what they have, and waits until they have done so, less than a second.
 pub(super) async fn ask(shared: &Shared, what: Gathered) {
-    let (asking, now) = (shared.news.asking(what), shared.clock.monotonic());
-    // A list asks for each consumer, and all have saved after the first one.
-    if what == Gathered::Progress && !asking.is_time(PROGRESS_PAUSE, now) {
-        return;
+    let question = ask_now(shared, what);
+    match what {
+        Gathered::Notes => question.await,
+        // A list asks for each consumer, and all have saved after the first one.
+        Gathered::Progress => {
+            let asking = shared.news.asking(what);
+            asking.share(PROGRESS_PAUSE, &*shared.clock, question).await;
+        }
     }
+}
+
+async fn ask_now(shared: &Shared, what: Gathered) {
+    let (asking, now) = (shared.news.asking(what), shared.clock.monotonic());
     let id = Uuid::now_v7();
     let Some(mut asked) = asking.ask(id, now) else {
         return;

@@ -359,3 +359,39 @@ async fn events_grow_old_by_the_clock_of_the_journal() {
     }
     instance.world.pipeline.stop().await;
 }
+
+/// Each instance may ask twice a second, and each question would be a transaction for each consumer in each share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_is_saved_seldom_for_questions() {
+    let fake = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
+    let clock: Arc<dyn Clock> = fake.clone();
+    let journal = Memory::new(Arc::clone(&clock), 1);
+    let instance = Instance::on(&journal, FakeCluster::new(&journal, &clock), &clock);
+    let (world, cluster) = (&instance.world, &instance.cluster);
+    let one = world.add("handler:one").await;
+    cluster.grant(0, false);
+    until("opened", || instance.runs("handler:one") == 1).await;
+    let mut expected = cluster.saves() + 1;
+    let settle = async |seq: Seq| {
+        world.append(seq).await;
+        one.settled(world, seq).await;
+    };
+    let asked = async |answered: usize| {
+        cluster.is_asked();
+        until("answered", || cluster.answered() == answered).await;
+    };
+    settle(1).await;
+    asked(1).await;
+    assert_eq!(cluster.saves(), expected);
+    settle(2).await;
+    asked(2).await;
+    assert_eq!(cluster.saves(), expected);
+    // It is saved now as without a question.
+    fake.advance(Duration::from_secs(2));
+    expected += 1;
+    until("saved", || cluster.saves() == expected).await;
+    settle(3).await;
+    asked(3).await;
+    assert_eq!(cluster.saves(), expected + 1);
+    world.pipeline.stop().await;
+}
