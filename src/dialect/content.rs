@@ -8,30 +8,17 @@
 
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
 use super::object::{self, Text};
+use super::pieces::Pieces;
 
 /// The hash of an event's content.
 pub type ContentHash = [u8; 32];
 
 /// Takes the content of one event, for [`Dialect::content`](super::Dialect::content).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ContentHasher {
-    hasher: Sha256,
-    /// What the hasher has not got yet, at its beginning: it takes many bytes as fast as few.
-    gathered: [u8; GATHERED],
-    length: usize,
-}
-
-impl Default for ContentHasher {
-    fn default() -> Self {
-        Self {
-            hasher: Sha256::new(),
-            gathered: [0; GATHERED],
-            length: 0,
-        }
-    }
+    pieces: Pieces,
 }
 
 impl ContentHasher {
@@ -56,9 +43,8 @@ impl ContentHasher {
         self.tagged(b'b', bytes);
     }
 
-    pub(super) fn finish(mut self) -> ContentHash {
-        self.flush();
-        self.hasher.finalize().into()
+    pub(super) fn finish(self) -> ContentHash {
+        self.pieces.finish()
     }
 
     fn fields(&mut self, fields: &[(Text<'_>, &str)], depth: usize) {
@@ -103,36 +89,21 @@ impl ContentHasher {
 
     fn tagged(&mut self, tag: u8, bytes: &[u8]) {
         self.tag(tag, bytes.len());
-        self.gather(bytes);
+        self.pieces.add(bytes);
     }
 
     /// What follows, and how much of it, so that different contents are different bytes. A length takes seven
     /// bits of each byte; the last byte has not the eighth.
     fn tag(&mut self, tag: u8, mut length: usize) {
-        self.gather(&[tag]);
+        if length < 0x80 {
+            return self.pieces.add(&[tag, length as u8]);
+        }
+        self.pieces.add(&[tag]);
         while length >= 0x80 {
-            self.gather(&[length as u8 | 0x80]);
+            self.pieces.add(&[length as u8 | 0x80]);
             length >>= 7;
         }
-        self.gather(&[length as u8]);
-    }
-
-    fn gather(&mut self, bytes: &[u8]) {
-        if bytes.len() > GATHERED - self.length {
-            self.flush();
-        }
-        match self.gathered[self.length..].get_mut(..bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.length += bytes.len();
-            }
-            None => self.hasher.update(bytes),
-        }
-    }
-
-    fn flush(&mut self) {
-        self.hasher.update(&self.gathered[..self.length]);
-        self.length = 0;
+        self.pieces.add(&[length as u8]);
     }
 }
 
@@ -175,8 +146,6 @@ const MAX_FIELDS: usize = 4096;
 
 /// How deep objects and arrays are compared by value. Each level is read once more.
 const MAX_DEPTH: usize = 6;
-
-const GATHERED: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@
 //! The entry point is `BodyReader`: it decodes the `Content-Encoding` (`encoding.rs`), checks for UTF-8,
 //! calls the dialect, and cuts names that are too long (`name.rs`). A dialect that panics makes the body an
 //! [`UnknownEvent`]. Only the typed events need that: a body is stored, verified and relayed as received.
-//! `content.rs` says when two events say the same.
+//! `content.rs` says when two events say the same; `pieces.rs` hashes that.
 //!
 //! Each dialect is a file. Those of gateways read their fields with `Picked` and give their events to a
 //! `Collector`, which keeps the limits; `docs/receiving.md` says what becomes what.
@@ -26,6 +26,7 @@ mod name;
 mod object;
 mod outline;
 mod picked;
+mod pieces;
 mod raw;
 mod reader;
 mod telegram;
@@ -58,6 +59,7 @@ pub(crate) use name::cut;
 pub(crate) use outline::outline;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use outline::{read_outline, write_outline};
+pub(crate) use pieces::Pieces;
 pub use raw::Raw;
 pub(crate) use reader::{BodyReader, EventIds, Hints, Odd, Reading};
 pub use telegram::Telegram;

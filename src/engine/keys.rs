@@ -14,11 +14,9 @@
 
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 #[cfg(doc)]
 use crate::dialect::Dialect;
-use crate::dialect::{BodyReader, ContentHash, EventIds};
+use crate::dialect::{BodyReader, ContentHash, EventIds, Pieces};
 #[cfg(feature = "sqlite")]
 use crate::dialect::{Decoder, read_own};
 #[cfg(feature = "sqlite")]
@@ -191,12 +189,12 @@ impl Keys<'_> {
 
 /// The first half of the SHA-256 of the parts, each preceded by its length.
 fn hash<'a>(parts: impl Iterator<Item = &'a &'a [u8]>) -> u128 {
-    let mut hasher = Sha256::new();
+    let mut hasher = Pieces::default();
     for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
+        hasher.add(&(part.len() as u64).to_le_bytes());
+        hasher.add(part);
     }
-    let digest = hasher.finalize();
+    let digest = hasher.finish();
     let (half, _) = digest.split_first_chunk().expect("16 of 32");
     u128::from_le_bytes(*half)
 }

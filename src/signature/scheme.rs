@@ -199,7 +199,9 @@ pub struct Claim {
 impl Claim {
     /// Whether one of the signatures is this HMAC over the claim's bytes and the body; in constant time.
     pub(super) fn is_signed_with(&self, mut mac: Mac, body: &[u8]) -> bool {
-        for signed in [&self.before, body, &self.after] {
+        let signed = [&self.before, body, &self.after].into_iter();
+        // Most schemes sign the body alone.
+        for signed in signed.filter(|signed| !signed.is_empty()) {
             mac.update(signed);
         }
         mac.matches_one(&self.signatures)

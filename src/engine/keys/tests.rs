@@ -30,6 +30,21 @@ fn key(body: &str) -> DedupKey {
     key
 }
 
+/// Keys are stored: these were made before pieces were gathered.
+#[test]
+fn keys_stay_as_they_are_stored() {
+    let message = format!(
+        r#"{{"event":"message","sessionId":"1","messageId":"m","message":"{}"}}"#,
+        "x".repeat(700)
+    );
+    let status = r#"{"event":"status","sessionId":"1","messageId":"m","status":"read"}"#;
+    assert_eq!(key(status).hash, 0x6f53_ed9c_9f62_4ca0_8ad1_c43f_6308_2413);
+    assert_eq!(
+        key(&message).hash,
+        0x4629_086c_9aed_fb4d_4ba6_bf86_f772_0741
+    );
+}
+
 #[test]
 fn the_same_event_sent_again_is_a_duplicate() {
     let status = |more: &str| {
