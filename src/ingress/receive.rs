@@ -1,5 +1,6 @@
 //! [`Ingress`]: answers the requests of all sources.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -133,7 +134,8 @@ impl Ingress {
         head: &RequestHead,
         payload: Payload,
     ) -> Option<HttpResponse> {
-        Some(match self.begin_at(path, head, payload, None).await? {
+        let begun = self.begin_at(path.into(), head, payload, None).await?;
+        Some(match begun {
             Begun::Taken(taken) => self.finish(taken, None).await,
             Begun::Answered(answer) => answer,
         })
@@ -143,23 +145,23 @@ impl Ingress {
     /// enforces the time limit.
     ///
     /// While the engine has the event, nothing of the request's head is needed: [`finish`](Self::finish) waits without it.
-    pub(crate) async fn begin(
-        &self,
-        head: &RequestHead,
+    pub(crate) fn begin<'r>(
+        &'r self,
+        head: &'r RequestHead,
         payload: Payload,
-        deadline: Option<&dyn Deadline>,
-    ) -> Option<Begun> {
-        self.begin_at(&decoded(&head.uri), head, payload, deadline)
-            .await
+        deadline: Option<&'r dyn Deadline>,
+    ) -> impl Future<Output = Option<Begun>> + use<'r> {
+        self.begin_at(decoded(&head.uri), head, payload, deadline)
     }
 
     async fn begin_at(
         &self,
-        path: &str,
+        path: Cow<'_, str>,
         head: &RequestHead,
         payload: Payload,
         deadline: Option<&dyn Deadline>,
     ) -> Option<Begun> {
+        let path = &*path;
         // Uses the connection's clock, which also timed the start of the head.
         let begun = deadline.and_then(|deadline| deadline.begun());
         let started = begun.unwrap_or_else(|| SystemClock.monotonic());

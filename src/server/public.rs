@@ -69,9 +69,9 @@ pub(super) fn http(
             let front = Arc::clone(&expecting);
             async move { expect(&front, request).await }
         }))
+        // Without another future around it, because actix-http moves it for each request.
         .h1(fn_service(move |request: Request| {
-            let front = Arc::clone(&answering);
-            async move { Ok::<_, Infallible>(answer(&front, request).await) }
+            answer(Arc::clone(&answering), request)
         }))
         // actix-http has answered it, and the senders of broken requests are not logged.
         .map_err(drop)
@@ -105,12 +105,12 @@ async fn expect(
 }
 
 /// Answers a request, and keeps its connection's deadline up to date.
-async fn answer(front: &Front, mut request: Request) -> HttpResponse {
+async fn answer(front: Arc<Front>, mut request: Request) -> Result<HttpResponse, Infallible> {
     let deadline = request.conn_data::<RequestDeadline>().cloned();
     if let Some(deadline) = deadline.as_ref().filter(|deadline| deadline.is_ending()) {
         // Nothing behind the last answer is served.
         deadline.ended().await;
-        return HttpResponse::BadRequest().finish();
+        return Ok(HttpResponse::BadRequest().finish());
     }
     front.name_client(&mut request);
     let payload = request.take_payload();
@@ -121,12 +121,16 @@ async fn answer(front: &Front, mut request: Request) -> HttpResponse {
     let upgrades = head.headers.contains_key(header::UPGRADE);
     // actix-http may take what follows for a part of the body of a request to upgrade.
     let is_last = upgrades || head.connection_type() != ConnectionType::KeepAlive;
-    let begun = front
-        .begin(head, payload, upgrades, deadline.as_ref())
-        .await;
+    let kept = deadline.as_ref().map(|deadline| deadline as &dyn Deadline);
+    let begun = match front.of_source(head, payload, upgrades) {
+        Ok(payload) => {
+            let begun = front.ingress.begin(head, payload, kept).await;
+            begun.unwrap_or_else(|| Begun::Answered(front.not_found(head)))
+        }
+        Err(answer) => Begun::Answered(*answer),
+    };
     // While the event is with the engine, actix-http uses the head for another request.
     drop(request);
-    let kept = deadline.as_ref().map(|deadline| deadline as &dyn Deadline);
     let mut answer = match begun {
         Begun::Taken(taken) => front.ingress.finish(taken, kept).await,
         Begun::Answered(answer) => answer,
@@ -145,7 +149,7 @@ async fn answer(front: &Front, mut request: Request) -> HttpResponse {
         }
         deadline.answered();
     }
-    answer
+    Ok(answer)
 }
 
 impl Front {
@@ -172,31 +176,28 @@ impl Front {
         Option::as_deref(&path) == Some(head.uri.path())
     }
 
-    async fn begin(
+    /// The payload of a request that may be a source's, or the answer to one that is not.
+    fn of_source(
         &self,
         head: &RequestHead,
         payload: Payload,
         upgrades: bool,
-        deadline: Option<&RequestDeadline>,
-    ) -> Begun {
+    ) -> Result<Payload, Box<HttpResponse>> {
         if self.is_health(head) {
-            return Begun::Answered(self.health(head));
+            return Err(Box::new(self.health(head)));
         }
         let payload = if upgrades {
             declared(head, payload)
         } else {
             Some(payload)
         };
-        let Some(payload) = payload else {
+        payload.ok_or_else(|| {
             if let Some(unsaid) = self.upgrades.pass() {
                 let more = Throttle::more(unsaid);
                 log::info!("a request to upgrade says no length, answered 400{more}");
             }
-            return Begun::Answered(closing(HttpResponse::BadRequest(), "Bad request"));
-        };
-        let kept = deadline.map(|deadline| deadline as &dyn Deadline);
-        let begun = self.ingress.begin(head, payload, kept).await;
-        begun.unwrap_or_else(|| Begun::Answered(self.not_found(head)))
+            Box::new(closing(HttpResponse::BadRequest(), "Bad request"))
+        })
     }
 
     fn health(&self, head: &RequestHead) -> HttpResponse {

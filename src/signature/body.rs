@@ -45,7 +45,7 @@ pub(super) struct Expected {
 /// Reads the body, in any number of chunks, into memory of its own length, with the spare bytes behind it. With
 /// `begun` it has to come fast enough from then on; otherwise the connection sees to that.
 pub(super) async fn read_body(
-    mut payload: Payload,
+    payload: &mut Payload,
     expected: Expected,
     limits: &Limits,
     peer: Option<IpAddr>,
@@ -54,7 +54,13 @@ pub(super) async fn read_body(
     let mut held = limits.in_flight.hold(peer);
     let mut body = Vec::new();
     let mut progress = begun.map(|begun| BodyProgress::new(begun, 0));
-    while let Some(chunk) = chunk_in_time(&mut payload, &held, limits, &mut progress).await? {
+    loop {
+        let chunk = match &mut progress {
+            None => next_chunk(payload, &held).await?,
+            // Boxed, so that its timer takes no room where the connection has one.
+            Some(progress) => Box::pin(chunk_in_time(payload, &held, limits, progress)).await?,
+        };
+        let Some(chunk) = chunk else { break };
         let length = body.len() + chunk.len();
         if length > limits.max_body {
             return Err(RequestError::TooLarge {
@@ -86,14 +92,10 @@ async fn chunk_in_time(
     payload: &mut Payload,
     held: &Held,
     limits: &Limits,
-    progress: &mut Option<BodyProgress>,
+    progress: &mut BodyProgress,
 ) -> Result<Option<Bytes>, RequestError> {
-    let next = next_chunk(payload, held);
-    let Some(progress) = progress else {
-        return next.await;
-    };
     let end = limits.pace().deadline(progress);
-    let chunk = timeout_at(end.into(), next).await;
+    let chunk = timeout_at(end.into(), next_chunk(payload, held)).await;
     let chunk = chunk.map_err(|_| RequestError::TooSlow)??;
     if let Some(chunk) = &chunk {
         progress.add(chunk.len() as u64, SystemClock.monotonic());
@@ -102,7 +104,10 @@ async fn chunk_in_time(
 }
 
 /// The next part of the body, unless the body has to make room for others.
-async fn next_chunk(payload: &mut Payload, held: &Held) -> Result<Option<Bytes>, RequestError> {
+fn next_chunk(
+    payload: &mut Payload,
+    held: &Held,
+) -> impl Future<Output = Result<Option<Bytes>, RequestError>> {
     poll_fn(|cx| {
         if held.poll_evicted(cx).is_ready() {
             return Poll::Ready(Err(RequestError::Busy));
@@ -110,7 +115,6 @@ async fn next_chunk(payload: &mut Payload, held: &Held) -> Result<Option<Bytes>,
         let chunk = ready!(payload.poll_next_unpin(cx));
         Poll::Ready(chunk.transpose().map_err(|_| RequestError::Broken))
     })
-    .await
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

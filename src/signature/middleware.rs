@@ -137,59 +137,80 @@ impl VerifySignature {
     /// `then`, which may take long where the body is heavy: both are then done off the thread that serves the
     /// connection, so that others are served meanwhile, and by as many as there are cores at the same time, so
     /// that what is decoded does not add up.
-    pub(crate) async fn judge_body<T: Send + 'static>(
+    ///
+    /// Not an `async fn`, whose future would have two places for each argument.
+    pub(crate) fn judge_body<T: Send + 'static>(
         &self,
         admitted: Admitted,
         request: Incoming<'_>,
         then: impl FnOnce(Verified) -> T + Send + 'static,
-    ) -> Result<T, RefusedRequest> {
+    ) -> impl Future<Output = Result<T, RefusedRequest>> {
         let kept = self.kept_headers(request.head.headers());
         let peer = request.head.peer_addr.map(|peer| peer.ip());
+        let Incoming {
+            mut payload,
+            session,
+            started,
+            deadline,
+            ..
+        } = request;
         // The connection's deadline is that of the body, if it has one.
-        let begun = request.deadline.is_none().then_some(request.started);
+        let begun = deadline.is_none().then_some(started);
         let expected = Expected {
             declared: admitted.declared,
             spare: bytes_of(&kept),
         };
-        let read = read_body(request.payload, expected, &self.limits, peer, begun).await;
-        let (body, held) = if let Some(deadline) = request.deadline {
-            // The connection aborts a body whose time is over.
-            if matches!(read, Err(RequestError::Broken)) && deadline.is_late() {
-                return Err(RequestError::TooSlow.into());
+        async move {
+            let read = read_body(&mut payload, expected, &self.limits, peer, begun).await;
+            drop(payload);
+            let (body, held) = if let Some(deadline) = deadline {
+                // The connection aborts a body whose time is over.
+                if matches!(read, Err(RequestError::Broken)) && deadline.is_late() {
+                    return Err(RequestError::TooSlow.into());
+                }
+                let read = read?;
+                deadline.body_ended();
+                read
+            } else {
+                read?
+            };
+            let (body, headers) = kept_together(body, kept);
+            let mut unverified = Unverified::new(body, admitted.received_at);
+            unverified.session = session;
+            unverified.headers = headers;
+            unverified.held = Some(held);
+            let claimed = match admitted.claimed {
+                Ok(claimed) => claimed,
+                Err(refusal) => return Err(Unproven(refusal, unverified).into()),
+            };
+            let done = if unverified.is_heavy() {
+                Box::pin(self.off_thread(claimed, unverified, then)).await?
+            } else {
+                then(self.verifier.prove(&claimed, unverified)?)
+            };
+            let is_news = deadline.is_none_or(|deadline| deadline.proven(started));
+            if is_news {
+                self.limits.in_flight.proven(peer);
             }
-            let read = read?;
-            deadline.body_ended();
-            read
-        } else {
-            read?
-        };
-        let (body, headers) = kept_together(body, kept);
-        let mut unverified = Unverified::new(body, admitted.received_at);
-        unverified.session = request.session;
-        unverified.headers = headers;
-        unverified.held = Some(held);
-        let claimed = match admitted.claimed {
-            Ok(claimed) => claimed,
-            Err(refusal) => return Err(Unproven(refusal, unverified).into()),
-        };
-        let done = if unverified.is_heavy() {
-            let turn = Arc::clone(self.limits.in_flight.heavy()).acquire_owned();
-            let turn = turn.await.map_err(|_| RequestError::Busy)?;
-            let verifier = Arc::clone(&self.verifier);
-            let work = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                verifier.prove(&claimed, unverified).map(then)
-            });
-            work.await.map_err(|_| RequestError::Busy)??
-        } else {
-            then(self.verifier.prove(&claimed, unverified)?)
-        };
-        let started = request.started;
-        let is_news = { request.deadline }.is_none_or(|deadline| deadline.proven(started));
-        if is_news {
-            self.limits.in_flight.proven(peer);
+            Ok(done)
         }
-        Ok(done)
+    }
+
+    /// Verifies a heavy body, and does `then`, when it is its turn.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        claimed: Claimed,
+        unverified: Unverified,
+        then: impl FnOnce(Verified) -> T + Send + 'static,
+    ) -> Result<T, RefusedRequest> {
+        let turn = Arc::clone(self.limits.in_flight.heavy()).acquire_owned();
+        let turn = turn.await.map_err(|_| RequestError::Busy)?;
+        let verifier = Arc::clone(&self.verifier);
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            verifier.prove(&claimed, unverified).map(then)
+        });
+        Ok(work.await.map_err(|_| RequestError::Busy)??)
     }
 
     /// Verifies a request that was refused before, with the secrets of now, but at the time of its receipt. What
