@@ -7,7 +7,7 @@ use log::Level;
 
 use super::bodies::{BodyReading, is_at_hand};
 use super::failures::Failure;
-use super::tasks::{Ended, Planned};
+use super::tasks::{End, Ended, Planned};
 use super::telling::MAX_REASON;
 use super::{Failing, Runner};
 use crate::dispatch::consumer::Outcome;
@@ -92,23 +92,21 @@ impl Runner {
     }
 
     /// Handles an attempt that has ended.
-    pub(super) fn ended(&mut self, (start, made): Ended) {
+    pub(super) fn ended(&mut self, (start, end): Ended) {
         self.note_lag();
         let Start { position, attempt } = start;
-        let made = match made {
-            Ok(Some(made)) => made,
-            Ok(None) => {
+        let made = match end {
+            End::Made(made) => made,
+            End::Removed => {
                 // The event has left the journal. Retention has counted what it has removed.
                 return self.settle(position);
             }
-            Err(error) => {
+            End::Unread(error) => {
                 self.schedule.not_started(position);
-                // It was not read, then; the runner is told to end, or the lease is renewed.
-                if !self.context.is_lapsed() {
-                    self.stumble("cannot read the journal", &error);
-                }
-                return;
+                return self.stumble("cannot read the journal", &error);
             }
+            // The runner is told to end, or the lease is renewed.
+            End::Lapsed => return self.schedule.not_started(position),
         };
         let (at, now) = self.seen;
         for part in self.reading.parts(position) {

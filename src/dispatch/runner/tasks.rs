@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -40,9 +40,18 @@ pub(super) struct Planned {
     pub(super) reading: Option<Box<BodyReading>>,
 }
 
-/// An attempt that has ended: what was made, `None` when retention has removed the event, or `Err` when the
-/// event could not be read.
-pub(super) type Ended = (Start, Result<Option<EndedAttempt>, Unavailable>);
+/// An attempt that has ended, and how.
+pub(super) type Ended = (Start, End);
+
+pub(super) enum End {
+    Made(EndedAttempt),
+    /// Retention has removed the event.
+    Removed,
+    /// The event could not be read.
+    Unread(Unavailable),
+    /// The share is not held any more: the attempt was not begun, or did not go on.
+    Lapsed,
+}
 
 struct Queue {
     consumer: Arc<Consumer>,
@@ -112,11 +121,9 @@ impl Attempts {
         self.0.lock().break_off();
         poll_fn(|cx| {
             let mut state = self.0.lock();
-            state.reap(cx);
-            if state.tasks.is_empty() {
-                return Poll::Ready(());
-            }
-            Poll::Pending
+            // One that has panicked is over, too.
+            while ready!(state.tasks.poll_join_next(cx)).is_some() {}
+            Poll::Ready(())
         })
         .await;
     }
@@ -157,15 +164,14 @@ impl Queue {
     async fn take_attempts(self: Arc<Self>) {
         let mut busy = Duration::ZERO;
         while let Some(planned) = self.next() {
-            // The process may have stood still since the attempt was planned.
-            if self.is_lapsed() {
-                let lapsed = Unavailable::Away("the lease has passed".to_owned());
-                self.lock().ended.push((planned.start, Err(lapsed)));
-                continue;
-            }
+            let start = planned.start;
             let mut attempt = pin!(make(&self.consumer, planned));
             let mut has_waited = false;
             let ended = poll_fn(|cx| {
+                // The process may have stood still since the attempt was planned, or while it waited.
+                if self.is_lapsed() {
+                    return Poll::Ready(End::Lapsed);
+                }
                 let polled = attempt.as_mut().poll(cx);
                 if polled.is_pending() && !std::mem::replace(&mut has_waited, true) {
                     self.replace();
@@ -173,10 +179,10 @@ impl Queue {
                 polled
             });
             let ended = ended.await;
-            if let (_, Ok(Some(made))) = &ended {
+            if let End::Made(made) = &ended {
                 busy += made.took;
             }
-            self.lock().ended.push(ended);
+            self.lock().ended.push((start, ended));
             if has_waited {
                 return;
             }
@@ -224,7 +230,7 @@ impl Queue {
 }
 
 /// Makes an attempt.
-async fn make(consumer: &Consumer, planned: Planned) -> Ended {
+async fn make(consumer: &Consumer, planned: Planned) -> End {
     let Planned {
         start,
         is_replay,
@@ -237,11 +243,11 @@ async fn make(consumer: &Consumer, planned: Planned) -> Ended {
         None => record.map(|record| (record, None)),
         Some(reading) => match reading.read(position, record).await {
             Ok(found) => found,
-            Err(error) => return (start, Err(error)),
+            Err(error) => return End::Unread(error),
         },
     };
     let Some((record, _room)) = found else {
-        return (start, Ok(None));
+        return End::Removed;
     };
     let (part, received) = (position.part(), &record.received);
     let session = record.parts.view(part, received).session;
@@ -257,7 +263,7 @@ async fn make(consumer: &Consumer, planned: Planned) -> Ended {
         let parts = parts.iter();
         made.about = parts.map(|part| about(&record, *part)).collect();
     }
-    (start, Ok(Some(made)))
+    End::Made(made)
 }
 
 /// What an event of a body is.

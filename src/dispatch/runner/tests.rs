@@ -600,10 +600,10 @@ async fn a_stop_saves_while_an_attempt_hangs() {
     life.kill().await;
 }
 
-/// As when the process stands still between the two, and goes on when another instance has the share.
+/// As when the process stands still, and goes on when another instance has the share.
 #[tokio::test]
-async fn no_planned_attempt_starts_after_the_lease() {
-    let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+async fn no_attempt_starts_or_goes_on_after_the_lease() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
     let clock: Arc<dyn Clock> = world.clock.clone();
     let cluster: Arc<dyn Cluster> =
         Arc::new(FakeCluster::new(&Memory::new(clock.clone(), 1), &clock));
@@ -625,9 +625,16 @@ async fn no_planned_attempt_starts_after_the_lease() {
     runner.end();
     assert!(!runner.schedule.runs(Position::first(1)));
     // If it is held again, the event is not forgotten.
-    held.send_replace(BTreeMap::from([(0, grant)]));
-    runner.step();
-    assert_eq!(world.begun().await, (1, 1));
+    for _ in 0..2 {
+        held.send_replace(BTreeMap::from([(0, grant)]));
+        runner.step();
+        assert_eq!(world.begun().await, (1, 1));
+        held.send_replace(BTreeMap::new());
+        world.fail_now().await;
+        world.nothing_begins().await;
+        runner.end();
+        assert!(!runner.schedule.runs(Position::first(1)));
+    }
 }
 
 /// The three are read together, and one task makes the first two attempts.
