@@ -87,13 +87,16 @@ pub(super) async fn tell(shared: Arc<Shared>, link: Arc<Link>) {
     let mut told = 0;
     loop {
         shared.news.to_tell.notified().await;
-        for what in shared.news.take_sayings() {
+        let mut sayings = shared.news.take_sayings().into_iter();
+        loop {
+            // The body goes first: the others dispatch it.
+            let head: Seq = shared.news.head.load(Ordering::SeqCst);
+            if head > told && link.read(TELL, &[&format!("h{head}")]).await.is_ok() {
+                told = head;
+            }
+            let Some(what) = sayings.next() else { break };
             // Who waits for it waits for a second at most.
             drop(link.read(TELL, &[&what]).await);
-        }
-        let head: Seq = shared.news.head.load(Ordering::SeqCst);
-        if head > told && link.read(TELL, &[&format!("h{head}")]).await.is_ok() {
-            told = head;
         }
     }
 }

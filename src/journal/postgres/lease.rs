@@ -130,15 +130,14 @@ impl Heart {
             &is_replicated,
         ];
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
+        // As while the database is restored.
+        let empty = || Unavailable::Away("the table meta is empty".to_owned());
+        let row = rows.first().ok_or_else(empty)?;
         // The connection may lead to another server now, behind a proxy.
-        let verified = self
-            .shared
-            .verifier
-            .verify_renewed(&session, &rows[0], seen);
+        let verified = self.shared.verifier.verify_renewed(&session, row, seen);
         let unfit = verified.await?;
         let is_newer = unfit == Some(Unfit::Newer);
         self.shared.set_unfit(unfit.map(|why| why.to_string()));
-        let row = &rows[0];
         if is_replicated {
             self.look_for_standby(row.get(HAS_STANDBY));
         }
