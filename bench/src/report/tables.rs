@@ -252,7 +252,7 @@ pub(super) fn isolated(isolated: &Isolated) -> String {
     let mut text = format!(
         "A handler fails all {} events of one session, in {} conversations. Events of another session, one after \
          the other, from the request until they are handled, in ms; {} rounds of {} s, in turns with a server \
-         that has no such events.\n\n",
+         that keeps as many events and has handled them.\n\n",
         count(isolated.failing),
         count(isolated.lanes),
         isolated.rounds,

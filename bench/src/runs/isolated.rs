@@ -1,5 +1,5 @@
 //! What one session whose events all fail does to the others: how long theirs take until they are handled, on a
-//! server with so many failing events and on one without, in turns.
+//! server with so many failing events and on one with as many that were handled, in turns.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -25,17 +25,24 @@ pub(crate) fn isolated(lab: &Lab, plan: &Plan, failing: u64) -> anyhow::Result<I
     let mut requests = Requests::new()?;
     let mut without = Side::start(target, lab, &setting)?;
     let mut with = Side::start(BESIDE, lab, &setting)?;
-    let shape = Shape {
+    let works = with.server.shape(plan);
+    let fails = Shape {
         session: FAILING,
-        ..with.server.shape(plan)
+        ..works.clone()
     };
-    let mut left = failing;
-    while left > 0 {
-        let batch = requests.take(left.min(200_000), &shape);
-        left -= batch.len() as u64;
-        load::load(&with.server.running.to, &batch, FILLING, Pace::All)?;
+    for (side, shape) in [(&without, &works), (&with, &fails)] {
+        let mut left = failing;
+        while left > 0 {
+            let batch = requests.take(left.min(200_000), shape);
+            left -= batch.len() as u64;
+            load::load(&side.server.running.to, &batch, FILLING, Pace::All)?;
+        }
     }
-    with.server.running.stand_still(true)?;
+    without.server.running.settle();
+    without.handled = without.server.running.handled()?.unwrap_or(0);
+    for side in [&without, &with] {
+        side.server.running.stand_still(true)?;
+    }
     // The first round warms up.
     for round in 0..=plan.rounds {
         let sides = match round % 2 {
@@ -53,7 +60,7 @@ pub(crate) fn isolated(lab: &Lab, plan: &Plan, failing: u64) -> anyhow::Result<I
     }
     let found = Isolated {
         failing,
-        lanes: shape.lanes,
+        lanes: fails.lanes,
         rounds: plan.rounds,
         seconds: plan.time.as_secs_f64(),
         without: without.found,
@@ -72,20 +79,14 @@ pub(crate) fn isolated(lab: &Lab, plan: &Plan, failing: u64) -> anyhow::Result<I
 /// One of the two servers.
 struct Side {
     server: Contestant,
-    connection: TcpStream,
     handled: u64,
     found: Others,
 }
 
 impl Side {
     fn start(target: Target, lab: &Lab, setting: &Setting) -> anyhow::Result<Self> {
-        let server = Contestant::start(target, lab, setting)?;
-        let connection = TcpStream::connect(server.running.to.first())?;
-        connection.set_nodelay(true)?;
-        connection.set_read_timeout(Some(LONGEST))?;
         Ok(Self {
-            server,
-            connection,
+            server: Contestant::start(target, lab, setting)?,
             handled: 0,
             found: Others::default(),
         })
@@ -99,6 +100,11 @@ impl Side {
             &shape,
         );
         self.server.running.stand_still(false)?;
+        // Retries that were due meanwhile would be no part of what goes on usually.
+        pause(CATCH_UP);
+        let mut connection = TcpStream::connect(self.server.running.to.first())?;
+        connection.set_nodelay(true)?;
+        connection.set_read_timeout(Some(LONGEST))?;
         let end = SystemClock.monotonic() + plan.time;
         let mut times = Vec::new();
         for number in 0..batch.len() {
@@ -106,7 +112,7 @@ impl Side {
                 break;
             }
             let asked = SystemClock.monotonic();
-            self.send(batch.request(number))?;
+            send(&mut connection, batch.request(number))?;
             self.wait_until_handled(asked)?;
             times.push((SystemClock.monotonic() - asked).as_secs_f64() * 1e6);
             pause(BETWEEN);
@@ -122,20 +128,6 @@ impl Side {
             self.found.counts.push(count as u64);
             self.found.p50.push(spread.median);
             self.found.longest.push(spread.high);
-        }
-        Ok(())
-    }
-
-    /// Sends a request, and reads its answer, which must be 200.
-    fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
-        self.connection.write_all(request)?;
-        let (mut answer, mut part) = (Vec::new(), [0; 1024]);
-        while !answer.ends_with(RECEIVED) {
-            let count = self.connection.read(&mut part).context("no answer")?;
-            answer.extend_from_slice(&part[..count]);
-            if count == 0 || !answer.starts_with(&b"HTTP/1.1 200"[..answer.len().min(12)]) {
-                bail!("not 200: {}", String::from_utf8_lossy(&answer));
-            }
         }
         Ok(())
     }
@@ -158,10 +150,27 @@ impl Side {
     }
 }
 
+/// Sends a request, and reads its answer, which must be 200.
+fn send(connection: &mut TcpStream, request: &[u8]) -> anyhow::Result<()> {
+    connection.write_all(request)?;
+    let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+    while !answer.ends_with(RECEIVED) {
+        let count = connection.read(&mut part).context("no answer")?;
+        answer.extend_from_slice(&part[..count]);
+        if count == 0 || !answer.starts_with(&b"HTTP/1.1 200"[..answer.len().min(12)]) {
+            bail!("not 200: {}", String::from_utf8_lossy(&answer));
+        }
+    }
+    Ok(())
+}
+
 /// The session whose events all fail.
 const FAILING: &str = "failing";
 
 const RECEIVED: &[u8] = br#"{"status":"received"}"#;
+
+/// From the time a server goes on until it is measured.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// From one event to the next.
 const BETWEEN: Duration = Duration::from_millis(2);
