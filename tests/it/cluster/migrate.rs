@@ -329,11 +329,8 @@ async fn a_move_that_was_killed_goes_on() {
     goes_on(&migrate(&old.0, &new.0));
 
     let back = on_sqlite(&cluster, "killed-back");
-    let file: PathBuf = back.0.join("journal/moving/journal.db-wal");
-    interrupted(&new.0, &back.0, async || {
-        std::fs::metadata(&file).is_ok_and(|file| file.len() > 6 * 1024 * 1024)
-    })
-    .await;
+    let file: PathBuf = back.0.join("journal/moving/journal.db");
+    interrupted(&new.0, &back.0, async || has_blocks(&file)).await;
     assert!(!back.0.join("journal/journal.db").exists());
     let moving = back.0.join("journal/moving");
     let from = std::fs::read_to_string(moving.join("from")).unwrap();
@@ -355,6 +352,18 @@ async fn a_move_that_was_killed_goes_on() {
     let event = TestEvent::message("+1", &"x".repeat(BODY)).session("s");
     assert!(send(&served, &event.id("7").sign(&secret(KEY))).await);
     served.program.stop();
+}
+
+/// Whether a first part was committed.
+fn has_blocks(file: &Path) -> bool {
+    let read = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = rusqlite::Connection::open_with_flags(file, read);
+    let count = database.and_then(|database| {
+        database.query_row("SELECT count(*) FROM blocks", [], |row| {
+            row.get::<_, u64>(0)
+        })
+    });
+    count.is_ok_and(|count| count > 0)
 }
 
 fn goes_on(ran: &Ran) {
