@@ -7,6 +7,7 @@
 //! cargo run --release -p offhook-bench -- all       # everything, written to docs/benchmarks
 //! cargo run --release -p offhook-bench -- receive --only none,bare,sqlite,file --rounds 9
 //! cargo run --release -p offhook-bench -- watched --rounds 10 --seconds 6
+//! cargo run --release -p offhook-bench -- isolated --failing 1000000
 //! cargo run --release -p offhook-bench -- pages --kept 10000000 --drop-caches
 //! ```
 //!

@@ -43,6 +43,7 @@ pub(super) struct Planned {
 /// An attempt that has ended, and how.
 pub(super) type Ended = (Start, End);
 
+/// How an attempt has ended.
 pub(super) enum End {
     Made(EndedAttempt),
     /// Retention has removed the event.
