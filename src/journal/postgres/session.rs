@@ -22,7 +22,8 @@ use crate::journal::Unavailable;
 pub(super) struct Session {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
-    /// Whether the server has sent a warning, for example that it did not wait for its standby.
+    /// Whether the server has sent a warning, for example that it did not wait for its standby. Then nothing more is sent,
+    /// and what is under way is in doubt: of several statements it is not said which one is meant.
     warned: Arc<AtomicBool>,
     /// Given up by this side: nothing more may be sent.
     is_ended: AtomicBool,
@@ -76,7 +77,7 @@ impl Session {
             ));
         }
         match timeout(longest, self.query(sql, values)).await {
-            Ok(Ok(_)) if self.was_warned() => {
+            Ok(Ok(_)) if self.is_warned() => {
                 self.end();
                 Err(Unavailable::Unknown(WARNED.to_owned()))
             }
@@ -123,12 +124,11 @@ impl Session {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.is_ended.load(Ordering::SeqCst) || self.client.is_closed()
+        self.is_ended.load(Ordering::SeqCst) || self.is_warned() || self.client.is_closed()
     }
 
-    /// Whether a warning came since the last call.
-    pub(super) fn was_warned(&self) -> bool {
-        self.warned.swap(false, Ordering::SeqCst)
+    fn is_warned(&self) -> bool {
+        self.warned.load(Ordering::SeqCst)
     }
 
     /// Closes the socket. A statement that runs is not cancelled: cancelled while it waits for a standby, it would

@@ -195,7 +195,6 @@ impl Writer {
         let bodies: Vec<&[u8]> = blocks.iter().map(|block| &block.bodies[..]).collect();
         let (keys, now) = (&plan.keys, self.shared.times.now());
         let after = self.shared.following.tail().head();
-        session.was_warned();
         let values: [&(dyn ToSql + Sync); 14] = [
             &id,
             &counts,

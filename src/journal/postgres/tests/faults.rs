@@ -360,3 +360,44 @@ async fn a_warning_makes_an_append_unknown() {
     until("it writes again", || journal.is_ready()).await;
     assert_eq!(journal.append(numbered(1)).await, Ok(duplicate(1)));
 }
+
+/// Of two statements over one connection it is not known which one the server warns about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_makes_all_that_is_under_way_unknown() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let journal = open(&options(server)).await;
+    let session = journal.shared.link.session().await.unwrap();
+    let warns = session.call("DO $$ BEGIN RAISE WARNING 'of one'; END $$", &[]);
+    let other = session.call("SELECT pg_notify('nowhere', '')", &[]);
+    let (warns, other) = tokio::join!(warns, other);
+    for unknown in [warns, other] {
+        assert!(matches!(unknown, Err(Unavailable::Unknown(_))));
+    }
+    assert!(session.is_closed());
+    // The next statement has a connection of its own.
+    assert_eq!(new(&journal, numbered(1)).await, 1);
+    assert_eq!(seqs(&journal, 0, 10).await, [1]);
+}
+
+/// A database that warns at each new connection can be used: the client drops what is said before it has asked whether the
+/// server takes writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_at_the_start_of_a_connection_concerns_no_append() {
+    let Some(server) = server::Server::start() else {
+        return;
+    };
+    let options = options(&server);
+    let journal = open(&options).await;
+    let session = journal.shared.link.session().await.unwrap();
+    // As if the libraries of its machine had sorted differently when it was made.
+    let other =
+        "UPDATE pg_database SET datcollversion = 'of old' WHERE datname = current_database()";
+    session.run(other).await.unwrap();
+    journal.close().await;
+    let journal = open(&options).await;
+    assert_eq!(new(&journal, numbered(1)).await, 1);
+    let desk = journal.desk(0).await.unwrap();
+    save(desk.as_ref(), "a", b"saved", vec![]).await;
+}
