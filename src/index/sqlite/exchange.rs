@@ -7,17 +7,18 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::block_in_place;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::attempts::{Attempt, Failure};
 use super::inbox::Inbox;
-use super::outbox::{Duplicate, Outbox};
+use super::outbox::{Duplicate, Outbox, Untold};
+use crate::clock::{Clock as _, SystemClock};
 use crate::index::{EventEntry, Search};
 use crate::journal::{Cluster, Gathered, Part, Position, Seq, Unavailable};
 use crate::{EventId, EventKind, Timestamp};
@@ -39,10 +40,19 @@ pub(crate) struct Exchange {
 struct Hearing {
     /// The number of the newest note that was read.
     read: u64,
-    /// Own notes that were not read.
-    own: BTreeSet<u64>,
     /// Notes with duplicates that could not be taken yet, and their numbers.
     waiting: VecDeque<(u64, Vec<ToldDuplicate>)>,
+}
+
+/// What an instance tells.
+#[derive(Default)]
+struct Telling {
+    /// Notes that are not stored, as far as is known. Nothing more is taken from the outbox before.
+    notes: VecDeque<Vec<u8>>,
+    /// Notes that are stored and were not read.
+    own: BTreeSet<u64>,
+    /// When it tells what waits.
+    at: Option<Instant>,
 }
 
 /// Has the others tell what they have not told yet.
@@ -90,16 +100,16 @@ impl Exchange {
             read: self.heard_before(),
             ..Hearing::default()
         };
+        let mut telling = Telling::default();
         let mut pause: Option<Duration> = None;
         loop {
             if *stop.borrow_and_update() {
-                self.tell(&mut hearing.own).await;
+                self.tell(&mut telling).await;
                 return;
             }
             let known = *newest.borrow_and_update();
-            let heard = self.hear(&mut hearing).await;
+            let heard = self.hear(&mut hearing, &mut telling.own).await;
             self.heard.send_replace(hearing.read.max(known));
-            let own = &mut hearing.own;
             pause = match heard {
                 Ok(()) => None,
                 Err(error) => {
@@ -110,15 +120,17 @@ impl Exchange {
             tokio::select! {
                 _ = stop.changed() => {}
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-                asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, own).await,
-                () = self.outbox.something.notified() => {
-                    tokio::select! {
-                        _ = stop.changed() => {}
-                        asked = self.cluster.asked_for(Gathered::Notes) => self.answer(asked, own).await,
-                        () = sleep(GATHER) => {}
+                asked = self.cluster.asked_for(Gathered::Notes) => {
+                    // What could not be stored waits for its time.
+                    if telling.notes.is_empty() {
+                        self.tell(&mut telling).await;
                     }
-                    self.tell(own).await;
+                    self.cluster.gathered(Gathered::Notes, asked);
                 }
+                () = self.outbox.something.notified(), if telling.at.is_none() => {
+                    telling.at = Some(SystemClock.monotonic() + GATHER);
+                }
+                () = telling.due(), if telling.at.is_some() => self.tell(&mut telling).await,
                 changed = newest.changed() => {
                     if changed.is_err() {
                         return;
@@ -128,40 +140,34 @@ impl Exchange {
         }
     }
 
-    /// Leaves notes of what has ended here.
-    async fn tell(&self, own: &mut BTreeSet<u64>) {
-        let untold = self.outbox.take();
-        let attempts: Vec<Told> = untold.attempts.into_iter().map(told).collect();
-        if !attempts.is_empty() {
-            let body = serde_json::to_vec(&attempts).expect("numbers and text");
-            self.leave(&body, own).await;
+    /// Leaves notes of what has ended here. What cannot be stored now is stored later, before anything else.
+    async fn tell(&self, telling: &mut Telling) {
+        let mut told = self.leave(telling).await;
+        if told.is_ok() {
+            telling.notes.extend(notes(self.outbox.take()));
+            told = self.leave(telling).await;
         }
-        for duplicates in untold.duplicates.chunks(DUPLICATES_IN_A_NOTE) {
-            let duplicates = duplicates.iter().copied().map(told_duplicate).collect();
-            let body = serde_json::to_vec(&Duplicates { duplicates }).expect("numbers and ids");
-            self.leave(&body, own).await;
-        }
+        telling.at = told.err().map(|error| {
+            log::debug!("index: attempts or duplicates are shown only here so far: {error}");
+            SystemClock.monotonic() + LONGEST_PAUSE
+        });
     }
 
-    async fn leave(&self, note: &[u8], own: &mut BTreeSet<u64>) {
-        match self.cluster.add_note(note).await {
-            Ok(id) => {
-                own.insert(id);
-            }
-            Err(error) => {
-                log::debug!("index: attempts or duplicates are shown only here: {error}");
-            }
+    async fn leave(&self, telling: &mut Telling) -> Result<(), Unavailable> {
+        while let Some(note) = telling.notes.front() {
+            let id = self.cluster.add_note(note).await?;
+            telling.own.insert(id);
+            telling.notes.pop_front();
         }
-    }
-
-    /// Tells others what they ask for.
-    async fn answer(&self, asked: Vec<Uuid>, own: &mut BTreeSet<u64>) {
-        self.tell(own).await;
-        self.cluster.gathered(Gathered::Notes, asked);
+        Ok(())
     }
 
     /// Takes the notes that have come since. Attempts do not wait for duplicates that cannot be taken yet.
-    async fn hear(&self, hearing: &mut Hearing) -> Result<(), Unavailable> {
+    async fn hear(
+        &self,
+        hearing: &mut Hearing,
+        own: &mut BTreeSet<u64>,
+    ) -> Result<(), Unavailable> {
         loop {
             let taken = self.take_waiting(hearing).await;
             let room = AT_ONCE - hearing.waiting.len();
@@ -171,7 +177,7 @@ impl Exchange {
             }
             for (id, body) in notes {
                 hearing.read = id;
-                if hearing.own.remove(&id) {
+                if own.remove(&id) {
                     continue;
                 }
                 match read(&body) {
@@ -249,6 +255,31 @@ impl Exchange {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.parse().unwrap_or_default()
     }
+}
+
+impl Telling {
+    /// Waits until it is time to tell.
+    async fn due(&self) {
+        if let Some(at) = self.at {
+            sleep_until(at.into()).await;
+        }
+    }
+}
+
+/// Returns the notes that tell this.
+fn notes(untold: Untold) -> impl Iterator<Item = Vec<u8>> {
+    let attempts: Vec<Told> = untold.attempts.into_iter().map(told).collect();
+    let attempts =
+        (!attempts.is_empty()).then(|| serde_json::to_vec(&attempts).expect("numbers and text"));
+    let duplicates: Vec<_> = untold.duplicates.into_iter().map(told_duplicate).collect();
+    let duplicates: Vec<_> = duplicates
+        .chunks(DUPLICATES_IN_A_NOTE)
+        .map(|duplicates| {
+            let duplicates = duplicates.to_vec();
+            serde_json::to_vec(&Duplicates { duplicates }).expect("numbers and ids")
+        })
+        .collect();
+    attempts.into_iter().chain(duplicates)
 }
 
 /// What a note holds.

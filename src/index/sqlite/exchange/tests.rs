@@ -55,8 +55,8 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     assert!(waited.is_ok(), "not within 20 s: {what}");
 }
 
-/// An instance did not learn whether its notes were stored, so they come as if from another one; and it reads all of them again
-/// after a start.
+/// An instance did not learn whether its notes were stored, so it stores them again, and the first ones come as if from another
+/// one; and it reads all of them again after a start.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_heard_again_is_shown_once() {
     let (folder, journal) = (TestFolder::new(), journal());
@@ -76,7 +76,7 @@ async fn what_is_heard_again_is_shown_once() {
         }
         let file = folder.path().join("notes");
         until("heard", async || {
-            std::fs::read_to_string(&file).is_ok_and(|heard| heard == "2")
+            std::fs::read_to_string(&file).is_ok_and(|heard| heard == "4")
         })
         .await;
         let attempts = world.index.attempts(first).await.unwrap();
