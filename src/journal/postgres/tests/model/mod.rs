@@ -3,7 +3,7 @@
 //! events and progress there are documents that instances change, and commands that they leave for each other.
 //! What decides is the engine's own code: [`Plan`](super::super::batch::Plan), `Following` and `division.rs`.
 //!
-//! A seed that fails is printed with its last steps; `OFFHOOK_MODEL_SEED` runs it alone.
+//! A seed that fails is printed with the few of its steps that it needs for that; `OFFHOOK_MODEL_SEED` runs it alone.
 
 mod changing;
 mod database;
@@ -11,6 +11,8 @@ mod instance;
 mod saving;
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use database::Database;
@@ -26,7 +28,9 @@ const CONSUMERS: u8 = 2;
 const EVENTS: usize = 40;
 const LEASE: Duration = Duration::from_millis(1000);
 const SEEDS: u64 = 10_000;
-const STEPS: usize = 600;
+const STEPS: u64 = 600;
+/// An odd number with which those of the steps lie far apart.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Everything of one seed, and what must hold.
 struct World {
@@ -212,17 +216,73 @@ fn uuid(rng: &mut Rng) -> Uuid {
     Uuid::from_u128(rng.u128(..))
 }
 
-fn run(seed: u64, world: &mut World) {
+/// Takes these steps of a seed. Returns the world after them, and whether everything has held. Each step chooses by the seed
+/// and its own number, so that it does the same without the others.
+fn run(seed: u64, steps: &[u64]) -> (World, std::thread::Result<()>) {
+    let mut world = World::new(seed);
     let mut head = 0;
-    for _ in 0..STEPS {
-        world.step();
-        if std::mem::replace(&mut head, world.database.head()) != world.database.head() {
-            world.nothing_is_lost();
+    let ran = AssertUnwindSafe(|| {
+        for step in steps {
+            world.rng = Rng::with_seed(seed ^ step.wrapping_mul(SPREAD));
+            world.step();
+            if std::mem::replace(&mut head, world.database.head()) != world.database.head() {
+                world.nothing_is_lost();
+            }
         }
+        if seed.is_multiple_of(20) {
+            world.comes_to_rest();
+        }
+    });
+    let ran = catch_unwind(ran);
+    (world, ran)
+}
+
+/// Leaves out steps for as long as it still fails: first halves of them, at last single ones.
+fn shrink(mut steps: Vec<u64>, fails: impl Fn(&[u64]) -> bool) -> Vec<u64> {
+    let mut length = steps.len() / 2;
+    while length > 0 {
+        let mut from = 0;
+        while from < steps.len() {
+            let to = (from + length).min(steps.len());
+            let fewer = [&steps[..from], &steps[to..]].concat();
+            if fails(&fewer) {
+                steps = fewer;
+            } else {
+                from = to;
+            }
+        }
+        length /= 2;
     }
-    if seed.is_multiple_of(20) {
-        world.comes_to_rest();
-    }
+    steps
+}
+
+/// Does this while a panic in this thread is not told.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    let (this, tells) = (std::thread::current().id(), Arc::new(take_hook()));
+    let others = Arc::clone(&tells);
+    set_hook(Box::new(move |panic| {
+        if std::thread::current().id() != this {
+            others(panic);
+        }
+    }));
+    let done = work();
+    set_hook(Box::new(move |panic| tells(panic)));
+    done
+}
+
+/// What happens with the few steps that are needed for this seed to fail.
+fn told(seed: u64, steps: &[u64]) -> String {
+    let fails = |steps: &[u64]| run(seed, steps).1.is_err();
+    let (few, world) = quietly(|| {
+        let few = shrink(steps.to_vec(), fails);
+        let world = run(seed, &few).0;
+        (few, world)
+    });
+    let trace = world.log.trace.join("\n");
+    format!(
+        "seed {seed} fails, also with {} of its steps only:\n{trace}",
+        few.len()
+    )
 }
 
 #[test]
@@ -231,20 +291,14 @@ fn instances_agree_whatever_happens() {
         .ok()
         .map(|seed| seed.parse().unwrap());
     let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let steps: Vec<u64> = (1..=STEPS).collect();
     let mut total = [0; 5];
     for seed in seeds {
-        let mut world = World::new(seed);
-        let ran = std::panic::AssertUnwindSafe(|| run(seed, &mut world));
-        if let Err(panic) = std::panic::catch_unwind(ran) {
-            let trace = &world.log.trace;
-            let last = trace[trace.len().saturating_sub(60)..].join("\n");
-            eprintln!(
-                "seed {seed} fails after {} steps; the last ones:\n{last}",
-                trace.len()
-            );
-            std::panic::resume_unwind(panic);
+        let (World { log, .. }, ran) = run(seed, &steps);
+        if let Err(panic) = ran {
+            eprintln!("{}", told(seed, &steps));
+            resume_unwind(panic);
         }
-        let log = &world.log;
         let done = [
             log.started.len(),
             log.lost,
@@ -265,4 +319,11 @@ fn instances_agree_whatever_happens() {
         );
         assert!(!total.contains(&0), "{total:?}: the model does nothing");
     }
+}
+
+#[test]
+fn a_seed_that_fails_is_told_with_the_steps_that_it_needs() {
+    let fails = |steps: &[u64]| steps.contains(&7) && steps.contains(&300);
+    assert_eq!(shrink((1..=STEPS).collect(), fails), [7, 300]);
+    assert_eq!(shrink((1..=STEPS).collect(), |_| true), [0; 0]);
 }
