@@ -90,6 +90,7 @@ impl TestRequest {
     /// # Panics
     ///
     /// When no answer arrives within 30 s, or the request is not valid HTTP.
+    #[allow(clippy::panic)] // a test wants to fail here
     pub async fn send(&self, to: SocketAddr) -> TestResponse {
         let url = Url::parse(&format!("http://{to}")).expect("an address is a host");
         let http = HttpClient::new(&url, 0).expect("no certificate is needed");
@@ -103,7 +104,11 @@ impl TestRequest {
         let request = request.body(self.body.clone().into());
         let request = request.expect("a request that HTTP allows");
         let answered = http.send(request, TIMEOUT, usize::MAX).await;
-        let answer = answered.expect("a whole answer").response.into();
+        let answered = answered.unwrap_or_else(|error| {
+            let (method, path) = (&self.method, &self.path);
+            panic!("{method} {path}, sent to {to}: no whole answer: {error}")
+        });
+        let answer = answered.response.into();
         if let Some(look) = LOOK.get() {
             look(self, &answer);
         }

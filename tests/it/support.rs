@@ -124,11 +124,7 @@ impl Raw {
 
 /// Reads one answer with a `Content-Length`. What follows it stays in the stream.
 pub async fn read_answer(stream: &mut TcpStream) -> io::Result<TestResponse> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await?);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    let head = String::from_utf8_lossy(&read_head(stream).await?).into_owned();
     let odd = || io::Error::other(format!("no HTTP answer: {head}"));
     let mut lines = head.trim_end().lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1));
@@ -144,6 +140,25 @@ pub async fn read_answer(stream: &mut TcpStream) -> io::Result<TestResponse> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
     Ok(answer.body(body).map_err(io::Error::other)?.into())
+}
+
+/// Reads as far as the blank line. What is behind it stays where it is.
+async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut piece = [0; 1024];
+    loop {
+        let (before, length) = (head.len(), stream.peek(&mut piece).await?);
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.extend_from_slice(&piece[..length]);
+        let end = head.windows(4).position(|four| four == b"\r\n\r\n");
+        head.truncate(end.map_or(head.len(), |end| end + 4));
+        stream.read_exact(&mut head[before..]).await?;
+        if end.is_some() {
+            return Ok(head);
+        }
+    }
 }
 
 /// No event is a duplicate.

@@ -1,5 +1,6 @@
 //! The database is away under load: senders are told to come again, and everything goes on without a restart.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ async fn a_database_that_is_away_costs_no_event() {
     let more = format!("lease = \"4s\"\nshares = 6\n{}", subscription(&subscriber));
     let cluster = Cluster::on(&database, "away", &more);
     let instances = ["a", "b", "c"].map(|name| cluster.start(name));
-    let load = Load::new(0, instances.len());
+    let load = Rc::new(Load::new(0, instances.len()));
     let addresses = instances.iter().map(|served| Some(served.public));
     *load.instances.borrow_mut() = addresses.collect();
 

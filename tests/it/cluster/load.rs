@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use actix_web::rt;
+use futures_util::future::try_join_all;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::testing::TestResponse;
 use tokio::io::AsyncWriteExt as _;
@@ -38,9 +40,14 @@ impl Load {
     }
 
     /// Sends until [`end`](Self::end). In a conversation a message follows when the one before was acknowledged, or
-    /// given up.
-    pub async fn run(&self) {
-        join_all((0..CONVERSATIONS).map(|conversation| self.talk(conversation))).await;
+    /// given up. Each is a task of its own: in one task with what the test does meanwhile, tokio's budget of that task
+    /// is spent on the load, and the test stands still on a busy machine.
+    pub async fn run(self: &Rc<Self>) {
+        let talks = (0..CONVERSATIONS).map(|conversation| {
+            let load = Rc::clone(self);
+            rt::spawn(async move { load.talk(conversation).await })
+        });
+        try_join_all(talks).await.unwrap();
     }
 
     pub fn end(&self) {
