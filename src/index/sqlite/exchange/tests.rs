@@ -154,3 +154,32 @@ async fn nothing_waits_for_an_index_that_is_behind() {
     exchange.await.unwrap();
     indexing.await.unwrap();
 }
+
+/// An instance that gathers for its own note does not make lists wait for the notes of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_heard_while_a_note_is_gathered() {
+    let (folder, journal) = (TestFolder::new(), journal());
+    let (index, _indexer) = Index::open(folder.path()).unwrap();
+    let cluster = Arc::new(cluster(&journal));
+    let (stop, exchange) = exchange(&index, &folder, &cluster);
+    let attempts: Vec<Told> = vec![(1, 1, 0, "handler:a".to_owned(), 1, 5, None)];
+    let note = serde_json::to_vec(&attempts).unwrap();
+    let mut fastest = Duration::MAX;
+    for number in 1..=3 {
+        arrives_again(&index, number);
+        // It gathers now.
+        sleep(GATHER / 10).await;
+        let began = SystemClock.monotonic();
+        cluster.add_note(&note).await.unwrap();
+        until("heard", async || !index.inbox.take().attempts.is_empty()).await;
+        fastest = fastest.min(SystemClock.monotonic() - began);
+        let told = 2 * number as usize;
+        until("told", async || {
+            cluster.notes(0, 100).await.unwrap().len() == told
+        })
+        .await;
+    }
+    assert!(fastest < GATHER / 2, "{fastest:?}");
+    stop.send_replace(true);
+    exchange.await.unwrap();
+}
