@@ -87,7 +87,7 @@ async fn call(url: &str, mut waiting: mpsc::Receiver<Waiting>) -> anyhow::Result
 }
 
 /// As an instance's.
-const SETTINGS: &str = "SET search_path TO offhook, pg_temp; SET jit TO off; SET enable_seqscan TO off; \
+const SETTINGS: &str = "SET search_path TO offhook, pg_temp; SET jit TO off; SET enable_seqscan TO off; SET enable_bitmapscan TO on; \
     SET enable_hashjoin TO off; SET enable_mergejoin TO off";
 const APPEND: &str =
     "SELECT held FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";

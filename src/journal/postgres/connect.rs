@@ -66,7 +66,7 @@ impl Connector {
         let settings = format!(
             "SET search_path TO \"{schema}\", pg_temp; SET lock_timeout TO {lock_timeout}; \
              SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO 0; \
-             SET client_min_messages TO warning; SET jit TO off; SET enable_seqscan TO off; \
+             SET client_min_messages TO warning; SET jit TO off; SET enable_seqscan TO off; SET enable_bitmapscan TO on; \
              SET enable_hashjoin TO off; SET enable_mergejoin TO off; \
              SET plan_cache_mode TO force_generic_plan; SET timezone TO 'UTC'; \
              SET standard_conforming_strings TO on"

@@ -191,9 +191,10 @@ pub(super) fn millis(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A bucket of dedup keys is an eighth of the longest window, and at least a minute.
+/// A bucket of dedup keys is half of the longest window, and at least a minute. Shorter ones would be dropped sooner, but each
+/// append looks for its keys in all of them.
 pub(super) fn claim_span(window: i64) -> i64 {
-    (window / 8).max(60_000)
+    (window / 2).max(60_000)
 }
 
 const HAS_SCHEMA: &str = "SELECT to_regnamespace($1) IS NOT NULL";

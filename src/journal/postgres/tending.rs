@@ -40,8 +40,8 @@ async fn call(shared: &Shared, link: &Link, work: &'static str) -> Result<(), Un
 
 const WORK: [&str; 4] = [
     "SELECT make_claims_1($1)",
-    "SELECT drop_claims_1($1)",
-    "SELECT sweep_claims_1($1)",
+    "SELECT drop_claims_2($1)",
+    "SELECT sweep_claims_2($1)",
     "DELETE FROM note WHERE at < now_1($1) - 24 * 3600 * 1000",
 ];
 

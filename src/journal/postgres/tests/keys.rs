@@ -24,7 +24,7 @@ async fn one_instance_looks_after_the_keys() {
     let options = long(options(server));
     let journal = open(&options).await;
     let made = asks(&journal, COUNT).await;
-    assert!(made > 8, "{made}");
+    assert!(made >= 5, "{made}");
     let drop = "DO $$ DECLARE one name; BEGIN FOR one IN SELECT name FROM buckets_1() LOOP \
                 EXECUTE format('DROP TABLE %I', one); END LOOP; END $$";
     run(&journal, drop).await;
@@ -59,7 +59,7 @@ async fn a_dump_holds_up_no_append() {
         .unwrap();
     clock.advance(100 * hour);
     let now = Some(clock.now().as_millisecond());
-    for work in ["SELECT make_claims_1($1)", "SELECT drop_claims_1($1)"] {
+    for work in ["SELECT make_claims_1($1)", "SELECT drop_claims_2($1)"] {
         let refused = journal.shared.link.call(work, &[&now]).await.unwrap_err();
         let told = refused.to_string();
         assert!(told.contains("could not obtain lock"), "{told}");

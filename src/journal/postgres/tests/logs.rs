@@ -116,8 +116,8 @@ pub(super) async fn tend(journal: &Postgres, clock: &FakeClock) -> i32 {
     let mut dropped = 0;
     for work in [
         "SELECT make_claims_1($1)",
-        "SELECT drop_claims_1($1)",
-        "SELECT sweep_claims_1($1)::int",
+        "SELECT drop_claims_2($1)",
+        "SELECT sweep_claims_2($1)::int",
     ] {
         let rows = journal.shared.link.call(work, &[&now]).await.unwrap();
         if work.contains("drop") {
