@@ -158,6 +158,7 @@ async fn begin(
     // What other instances append from now on is heard of.
     listening.session().await.map_err(away)?;
     following.wake.notify_one();
+    shared.say_joined();
 
     let (mut set, mut writers) = (JoinSet::new(), JoinSet::new());
     writers.spawn(writer.run());

@@ -75,16 +75,21 @@ impl Following {
         }
     }
 
-    /// Takes blocks that were read after the head.
-    pub(super) fn take(&self, blocks: Vec<StoredBlock>) {
+    /// Takes blocks that were read after the head. Returns false if bodies are missing before one of them while own ones were
+    /// left out: they were trimmed, or the log went back. The caller reads again with all.
+    pub(super) fn take(&self, blocks: Vec<StoredBlock>, own_left_out: bool) -> bool {
         let mut state = self.lock();
         for block in blocks {
+            self.publish_waiting(&mut state);
             let head = self.tail.head();
             let later = block.records.into_iter().filter(|record| record.seq > head);
             let later: Vec<Record> = later.collect();
             if let Some(first) = later.first() {
-                // Those between were trimmed; what the tail holds has no gap.
                 if first.seq > head + 1 {
+                    if own_left_out {
+                        return false;
+                    }
+                    // Those between were trimmed; what the tail holds has no gap.
                     self.tail.remove_up_to(first.seq - 1);
                 }
                 self.tail.publish(later);
@@ -92,6 +97,7 @@ impl Following {
             }
         }
         self.publish_waiting(&mut state);
+        true
     }
 
     fn publish_waiting(&self, state: &mut FollowingState) {
@@ -150,9 +156,10 @@ impl Following {
         self.deletions.load(Ordering::SeqCst) > self.applied_deletions.load(Ordering::SeqCst)
     }
 
-    /// Returns where the next own bodies begin that wait, to read no further than that.
-    pub(super) fn next_own(&self) -> Option<Seq> {
-        self.lock().waiting.keys().next().copied()
+    /// Returns which own batches wait for others before them. They need not be read.
+    pub(super) fn own_waiting(&self) -> Vec<Uuid> {
+        let state = self.lock();
+        state.waiting.values().map(|own| own.batch).collect()
     }
 
     /// Returns what this instance has seen or appended, newest last.
@@ -240,8 +247,8 @@ mod tests {
     #[test]
     fn a_gap_of_retention_leaves_no_gap_in_the_tail() {
         let following = Following::new(Arc::new(Tail::new(0)), None, 0);
-        following.take(vec![block(1..=2)]);
-        following.take(vec![block(7..=8), block(9..=9)]);
+        assert!(following.take(vec![block(1..=2)], false));
+        assert!(following.take(vec![block(7..=8), block(9..=9)], false));
         let tail = following.tail();
         assert_eq!((tail.head(), tail.removed()), (9, 6));
         for seq in 1..=9 {
@@ -257,11 +264,44 @@ mod tests {
             batch: Uuid::now_v7(),
             records: records(4..=4),
         });
-        following.take(vec![block(1..=3), block(4..=4), block(5..=6)]);
+        assert!(following.take(vec![block(1..=3), block(4..=4), block(5..=6)], false));
         let seen = following.witnesses();
         let seen: Vec<Seq> = seen.iter().map(|witness| witness.last).collect();
         assert_eq!(seen, [3, 4, 6]);
-        assert_eq!(following.next_own(), None);
+        assert!(following.own_waiting().is_empty());
+    }
+
+    /// Own bodies are not read again: they come between those of others. Where they are not there any more, nothing is
+    /// skipped.
+    #[test]
+    fn own_bodies_come_from_memory() {
+        let following = Following::new(Arc::new(Tail::new(0)), None, 0);
+        let mut own = Vec::new();
+        for seqs in [2..=3, 5..=5] {
+            let batch = Uuid::now_v7();
+            following.offer(OwnBodies {
+                batch,
+                records: records(seqs),
+            });
+            own.push(batch);
+        }
+        assert_eq!(following.own_waiting(), own);
+        let others = || vec![block(1..=1), block(4..=4), block(6..=6)];
+        assert!(following.take(others(), true));
+        assert_eq!(following.tail().head(), 6);
+        for seq in 1..=6 {
+            assert_eq!(
+                following.tail().get(seq).map(|record| record.seq),
+                Some(seq)
+            );
+        }
+        assert!(following.own_waiting().is_empty());
+
+        following.reset(None);
+        assert!(!following.take(others(), true));
+        assert_eq!(following.tail().head(), 1);
+        assert!(following.take(vec![block(2..=3), block(4..=4)], false));
+        assert_eq!(following.tail().head(), 4);
     }
 
     #[test]
@@ -271,7 +311,7 @@ mod tests {
         following.heard(7);
         following.heard(5);
         assert_eq!(following.behind(), 5);
-        following.take(vec![block(3..=6)]);
+        following.take(vec![block(3..=6)], false);
         assert_eq!(following.behind(), 1);
         // The log has gone back.
         following.reset(None);

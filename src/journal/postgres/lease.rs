@@ -204,9 +204,12 @@ impl Heart {
             if is_first && matches!(error, PostgresError::Windows(_)) {
                 log::error!("journal: this instance dispatches nothing: {error}");
             }
+            // The others do not know of it, and may not tell it what they append.
+            self.shared.following.wake.notify_one();
             return Err(Unavailable::Away(error.to_string()));
         }
         self.shared.set_identity(id);
+        self.shared.say_joined();
         self.life = Life::Joined;
         self.shared.grants.look.notify_one();
         Ok(())
@@ -237,7 +240,14 @@ impl Heart {
         };
         let peers = list(14).into_iter().zip(list(15));
         let peers = peers.map(|(name, settings)| Peer { name, settings });
-        shared.peers.hear(peers.collect());
+        let living: Option<Vec<Uuid>> = row.get(7);
+        let own = shared.identity();
+        let has_others = living.is_some_and(|living| living.iter().any(|id| *id != own));
+        shared.peers.hear(peers.collect(), has_others);
+        if !shared.peers.is_alone() {
+            // They may not know of the newest body.
+            shared.news.to_tell.notify_one();
+        }
     }
 
     /// Removes instances that have vanished.

@@ -12,6 +12,8 @@ struct Known {
     /// The fingerprint of the settings that this instance runs.
     own: String,
     all: Vec<Peer>,
+    /// Whether another instance lived at the last beat.
+    has_others: bool,
 }
 
 impl Peers {
@@ -24,14 +26,21 @@ impl Peers {
         self.lock().own.clone()
     }
 
-    /// Takes note of what the living instances run. Logs once when they begin to differ.
-    pub(super) fn hear(&self, all: Vec<Peer>) {
+    /// Takes note of what the living instances run, and whether another one is among them. Logs once when they begin to
+    /// differ.
+    pub(super) fn hear(&self, all: Vec<Peer>, has_others: bool) {
         let mut known = self.lock();
+        known.has_others = has_others;
         let (before, now) = (differ(&known.all), differ(&all));
         known.all = all;
         if let Some(text) = now.filter(|_| before.is_none()) {
             log::warn!("journal: {text}");
         }
+    }
+
+    /// Whether no other instance lived at the last beat.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.lock().has_others
     }
 
     /// Returns what is to be told where they differ.
@@ -71,7 +80,7 @@ mod tests {
                 name: name.to_owned(),
                 settings: (*settings).to_owned(),
             });
-            peers.hear(all.collect());
+            peers.hear(all.collect(), true);
             peers.differ()
         };
         for same in [&[][..], &["1"], &["1", "1"], &["1", "", "1"]] {

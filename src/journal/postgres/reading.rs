@@ -2,6 +2,7 @@
 
 use tokio::sync::Semaphore;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::link::Link;
@@ -37,6 +38,18 @@ pub(super) async fn blocks(
     blocks_over(&session, after, most, shares).await
 }
 
+/// Returns the next blocks with bodies after `after`, in order, but for those of these batches: at most 64, and about 8 MiB.
+/// Also whether one of these limits was reached, so that there may be more.
+pub(super) async fn blocks_of_others(
+    link: &Link,
+    after: Seq,
+    own: &[Uuid],
+    shares: Share,
+) -> Result<(Vec<StoredBlock>, bool), Unavailable> {
+    let session = link.session().await?;
+    read(&session, after, MOST_BODIES, own, shares).await
+}
+
 /// The same over this connection.
 pub(super) async fn blocks_over(
     session: &Session,
@@ -44,12 +57,25 @@ pub(super) async fn blocks_over(
     most: usize,
     shares: Share,
 ) -> Result<Vec<StoredBlock>, Unavailable> {
+    let (blocks, _) = read(session, after, most, &[], shares).await?;
+    Ok(blocks)
+}
+
+async fn read(
+    session: &Session,
+    after: Seq,
+    most: usize,
+    left_out: &[Uuid],
+    shares: Share,
+) -> Result<(Vec<StoredBlock>, bool), Unavailable> {
     let most = most.min(MOST_BODIES) as i64;
     let from = signed(after).min(i64::MAX - most);
-    let rows = session
-        .read(BLOCKS, &[&from, &most, &MAX_BLOCKS, &MAX_BYTES])
-        .await?;
-    rows.iter().map(|row| block(row, after, shares)).collect()
+    let values: [&(dyn ToSql + Sync); 5] = [&from, &most, &MAX_BLOCKS, &MAX_BYTES, &left_out];
+    let rows = session.read(BLOCKS, &values).await?;
+    let bytes = rows.iter().map(|row| row.get::<_, &[u8]>(BODIES).len());
+    let is_full = rows.len() >= MAX_BLOCKS as usize || bytes.sum::<usize>() >= MAX_BYTES as usize;
+    let blocks = rows.iter().map(|row| block(row, after, shares));
+    Ok((blocks.collect::<Result<_, _>>()?, is_full))
 }
 
 /// Reads records for consumers and the index, over a connection that nothing else waits for.
@@ -117,7 +143,7 @@ fn block(row: &Row, after: Seq, shares: Share) -> Result<StoredBlock, Unavailabl
         format,
         keys: &[][..],
         sums: row.get(5),
-        bodies: row.get::<_, &[u8]>(6),
+        bodies: row.get::<_, &[u8]>(BODIES),
     };
     if !block.is_whole() {
         log::error!(
@@ -146,7 +172,10 @@ const BLOCKS: &str = "SELECT first, last, kept_at, batch, format, sums, bodies, 
     (SELECT b.*, sum(octet_length(bodies)) OVER (ORDER BY last) - octet_length(bodies) AS before FROM \
     (SELECT * FROM block WHERE last > greatest($1, (SELECT first_seq - 1 FROM meta)) AND last <= coalesce( \
     (SELECT last FROM block WHERE last >= greatest($1, (SELECT first_seq - 1 FROM meta)) + $2 ORDER BY last LIMIT 1), \
-    9223372036854775807) ORDER BY last LIMIT $3) b) c WHERE before < $4 ORDER BY last";
+    9223372036854775807) AND batch <> ALL ($5) ORDER BY last LIMIT $3) b) c WHERE before < $4 ORDER BY last";
+
+/// Its column.
+const BODIES: usize = 6;
 
 const MAX_BLOCKS: i64 = 64;
 const MAX_BYTES: i64 = 8 * 1024 * 1024;

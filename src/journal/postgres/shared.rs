@@ -64,7 +64,7 @@ pub(super) struct News {
     /// The newest body that others must be told of.
     pub(super) head: AtomicU64,
     pub(super) to_tell: Notify,
-    /// A share was given back.
+    /// A share was given back, or another instance has joined.
     pub(super) shares: Notify,
     /// The newest numbers of commands and notes that are known.
     pub(super) commands: watch::Sender<u64>,
@@ -259,6 +259,11 @@ impl Shared {
         }
         drop(sayings);
         self.news.to_tell.notify_one();
+    }
+
+    /// Makes the others renew immediately, so that they know of this instance.
+    pub(super) fn say_joined(&self) {
+        self.say("s".to_owned());
     }
 
     /// Tells the others of a body.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{HANG, open, options, server};
 use crate::journal::contract::{change, letter, letters, new, numbered, only_head, save};
 use crate::journal::postgres::{Postgres, PostgresOptions};
-use crate::journal::{Cluster as _, Desks as _, Grant, Share, Unavailable};
+use crate::journal::{Cluster as _, Desks as _, Grant, Log as _, Share, Unavailable};
 
 /// Where a lease is to end.
 const LEASE: Duration = Duration::from_secs(2);
@@ -223,4 +223,25 @@ async fn windows_must_agree() {
     super::try_open(&other).await.unwrap();
     let shares = super::try_open(&options.shares(5)).await;
     assert!(matches!(shares, Err(PostgresError::Unfit(_))), "{shares:?}");
+}
+
+/// One that is alone sends no notifications. From the moment that another one has joined it does, long before the next renewal.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_is_told_of_new_bodies() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = long(options(server));
+    let first = open(&options).await;
+    assert_eq!(new(&first, numbered(1)).await, 1);
+    assert!(first.shared.peers.is_alone());
+    let second = open(&options).await;
+    assert_eq!(new(&first, numbered(2)).await, 2);
+    let hears = async {
+        while second.tail().head() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(HANG, hears).await.expect("it hears of it");
+    assert!(!first.shared.peers.is_alone());
 }

@@ -139,7 +139,7 @@ impl Database {
     }
 
     pub(super) fn newest(&self) -> Option<Witness> {
-        { self.blocks(self.head().saturating_sub(1), 1).pop() }.map(|block| block.witness)
+        { self.blocks(self.head().saturating_sub(1), 1, &[]).pop() }.map(|block| block.witness)
     }
 
     pub(super) fn log(&self) -> Vec<Record> {
@@ -186,12 +186,12 @@ impl Database {
     }
 
     /// Returns the next blocks after a body, at most `most`.
-    pub(super) fn blocks(&self, after: Seq, most: usize) -> Vec<StoredBlock> {
+    pub(super) fn blocks(&self, after: Seq, most: usize, left_out: &[Uuid]) -> Vec<StoredBlock> {
         let later = self
             .state
             .batches
             .iter()
-            .filter(|batch| last(batch) > after);
+            .filter(|batch| last(batch) > after && !left_out.contains(&batch.id));
         let blocks = later.take(most).map(|batch| StoredBlock {
             records: batch
                 .records
@@ -208,7 +208,7 @@ impl Database {
     }
 
     pub(super) fn record(&self, seq: Seq) -> Option<Record> {
-        self.blocks(seq - 1, 1)
+        self.blocks(seq - 1, 1, &[])
             .into_iter()
             .flat_map(|block| block.records)
             .next()

@@ -173,11 +173,11 @@ impl Instance {
     fn follow(&mut self, database: &mut Database, rng: &mut Rng) -> Option<&'static str> {
         self.verify(database, rng);
         let head = self.following.tail().head();
-        let most = self
-            .following
-            .next_own()
-            .map_or(3, |own| own.saturating_sub(head + 1).min(3));
-        self.following.take(database.blocks(head, most as usize));
+        let own = self.following.own_waiting();
+        let read = database.blocks(head, 3, &own);
+        if read.is_empty() || !self.following.take(read, !own.is_empty()) {
+            self.following.take(database.blocks(head, 3, &[]), false);
+        }
         None
     }
 
