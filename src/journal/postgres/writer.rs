@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::join;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -53,6 +56,50 @@ struct InDoubt {
     after: Seq,
 }
 
+/// A batch that the database has, and whose callers wait for their answer.
+struct Written {
+    batch: Vec<Asked>,
+    plan: Plan,
+    /// `None` if all were duplicates.
+    stored: Option<Stored>,
+}
+
+/// A call that has stored bodies.
+struct Stored {
+    id: Uuid,
+    /// The number of the first one.
+    first: Seq,
+    kept_at: Timestamp,
+    /// How often the log had gone back before the call.
+    generation: u64,
+}
+
+impl Written {
+    /// Answers the callers, and has the bodies dispatched.
+    fn answer(self, shared: &Shared) {
+        let Self {
+            batch,
+            plan,
+            stored,
+        } = self;
+        let mut first = 0;
+        if let Some(stored) = stored {
+            if stored.generation != shared.verifier.generation() {
+                // If it is there all the same, it is read with the next beat.
+                let why = "the database has gone back meanwhile".to_owned();
+                return answer(batch, |_| Err(Unavailable::Unknown(why.clone())));
+            }
+            first = stored.first;
+            let entries = batch.iter().map(|asked| &asked.entry);
+            let records = plan.records(entries, first, stored.kept_at, shared.shares());
+            let batch = stored.id;
+            shared.following.offer(OwnBodies { batch, records });
+            shared.tell(first + plan.new as Seq - 1);
+        }
+        answer(batch, |index| Ok(plan.outcome(index, first)));
+    }
+}
+
 /// What the database has answered.
 enum Answer {
     Stored {
@@ -76,19 +123,40 @@ impl Writer {
         }
     }
 
-    /// Appends until the queue is closed and empty.
+    /// Appends until the queue is closed and empty. What was appended is answered while the database has the next call
+    /// already.
     pub(super) async fn run(mut self) {
         while self.receive().await {
+            let shared = Arc::clone(&self.shared);
+            let mut appended: Option<Written> = None;
             while !self.waiting.is_empty() {
                 let count = one_batch(&self.waiting);
                 let mut batch: Vec<Asked> = self.waiting.drain(..count).collect();
                 // Their callers have been told already.
                 batch.retain(|asked| !asked.caller.is_closed());
-                if !batch.is_empty() {
-                    self.write(batch).await;
-                }
+                let before = std::mem::take(&mut appended);
+                let answering = async {
+                    // The task that drives the connection sends the call first.
+                    yield_now().await;
+                    if let Some(before) = before {
+                        before.answer(&shared);
+                    }
+                };
+                appended = join(self.write(batch), answering).await.0;
+                self.take_what_came();
+            }
+            if let Some(last) = appended {
+                last.answer(&shared);
             }
         }
+    }
+
+    /// Takes what has come meanwhile.
+    fn take_what_came(&mut self) {
+        let (mut came, most) = (Vec::new(), MAX_BATCH.saturating_sub(self.waiting.len()));
+        // `try_recv` may stop the thread for a sender that is about to send.
+        let _ = self.asked.recv_many(&mut came, most).now_or_never();
+        self.waiting.extend(came);
     }
 
     /// Waits for bodies. Returns false at the end. A lost connection is made again also while none comes: a
@@ -114,21 +182,34 @@ impl Writer {
         count > 0
     }
 
-    /// Appends a batch and answers its callers.
-    async fn write(&mut self, batch: Vec<Asked>) {
+    /// Appends a batch. If it fails, its callers are answered.
+    async fn write(&mut self, batch: Vec<Asked>) -> Option<Written> {
+        if batch.is_empty() {
+            return None;
+        }
         let mut plan = Plan::of(batch.iter().map(|asked| &asked.entry), &HashMap::new());
-        let failed = match self.append(&batch, &mut plan).await {
-            Ok(first) => return answer(batch, |index| Ok(plan.outcome(index, first))),
-            Err(why) => why,
-        };
-        answer(batch, |index| match plan.is_settled(index) {
-            true => Ok(plan.outcome(index, 0)),
-            false => Err(failed.clone()),
-        });
+        match self.append(&batch, &mut plan).await {
+            Ok(stored) => Some(Written {
+                batch,
+                plan,
+                stored,
+            }),
+            Err(failed) => {
+                answer(batch, |index| match plan.is_settled(index) {
+                    true => Ok(plan.outcome(index, 0)),
+                    false => Err(failed.clone()),
+                });
+                None
+            }
+        }
     }
 
-    /// Appends what is new. Returns the number of the first new body.
-    async fn append(&mut self, batch: &[Asked], plan: &mut Plan) -> Result<Seq, Unavailable> {
+    /// Appends what is new.
+    async fn append(
+        &mut self,
+        batch: &[Asked],
+        plan: &mut Plan,
+    ) -> Result<Option<Stored>, Unavailable> {
         let entries = || batch.iter().map(|asked| &asked.entry);
         if !self.shared.has_standby.load(Ordering::SeqCst) {
             let why = "no synchronous standby is connected".to_owned();
@@ -147,6 +228,7 @@ impl Writer {
             let works = self.works(&session, until).await;
             works.map_err(|why| self.failed(why))?;
         }
+        let generation = self.shared.verifier.generation();
         let mut stored = HashMap::new();
         while plan.new > 0 {
             let id = Uuid::now_v7();
@@ -161,18 +243,17 @@ impl Writer {
                     *plan = Plan::of(entries(), &stored);
                 }
                 Answer::Stored { first, kept_at } => {
-                    let records = plan.records(entries(), first, kept_at, self.shared.shares());
-                    let head = first + plan.new as Seq - 1;
-                    self.shared
-                        .following
-                        .offer(OwnBodies { batch: id, records });
-                    self.shared.tell(head);
                     self.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
-                    return Ok(first);
+                    return Ok(Some(Stored {
+                        id,
+                        first,
+                        kept_at,
+                        generation,
+                    }));
                 }
             }
         }
-        Ok(0)
+        Ok(None)
     }
 
     async fn call(
