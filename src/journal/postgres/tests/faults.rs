@@ -119,6 +119,51 @@ async fn an_append_that_was_cut_off_is_not_stored() {
     until("it is decided", || journal.counts().unknown_absent == 1).await;
 }
 
+/// What is stored is answered while the next append still waits for those of other instances.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_does_not_wait_for_the_next_append() {
+    const LOCK: &str = "BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema()), 1)";
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server);
+    let journal = Arc::new(open(&options).await);
+    let (before, behind) = (open(&options).await, open(&options).await);
+    let append = |number| {
+        let journal = Arc::clone(&journal);
+        tokio::spawn(async move { journal.append(numbered(number)).await })
+    };
+    let waiting = async |count: i64| {
+        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                   AND classid::bigint = (hashtext(current_schema())::bigint & 4294967295)";
+        let waits = async {
+            while journal.shared.link.read(sql, &[]).await.unwrap()[0].get::<_, i64>(0) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(HANG, waits).await.expect("it waits");
+    };
+    let lock = before.shared.link.session().await.unwrap();
+    lock.run(LOCK).await.unwrap();
+    let first = append(1);
+    waiting(1).await;
+    let other = behind.shared.link.session().await.unwrap();
+    let locking = tokio::spawn({
+        let other = Arc::clone(&other);
+        async move { other.run(LOCK).await }
+    });
+    waiting(2).await;
+    let second = append(2);
+    lock.run("COMMIT").await.unwrap();
+    locking.await.unwrap().unwrap();
+    let answered = timeout(HANG, first).await.expect("it is answered");
+    assert_eq!(answered.unwrap(), Ok(Appended::new(1)));
+    waiting(1).await;
+    assert!(!second.is_finished());
+    other.run("COMMIT").await.unwrap();
+    assert_eq!(second.await.unwrap(), Ok(Appended::new(2)));
+}
+
 /// Ends the connection of an append that waits for the others.
 pub(super) async fn cut_waiting_append(journal: &Postgres) {
     let end = "SELECT count(pg_terminate_backend(l.pid)) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
@@ -373,7 +418,8 @@ async fn a_warning_makes_all_that_is_under_way_unknown() {
         let session = journal.shared.link.session().await.unwrap();
         let warns = session.call("DO $$ BEGIN RAISE WARNING 'of one'; END $$", &[]);
         let other = session.call("SELECT pg_notify('nowhere', '')", &[]);
-        let (warns, other) = tokio::join!(warns, other);
+        // The one that warns goes first.
+        let (warns, other) = tokio::join!(biased; warns, other);
         for unknown in [warns, other] {
             assert!(
                 matches!(unknown, Err(Unavailable::Unknown(_))),
