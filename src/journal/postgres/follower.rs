@@ -112,9 +112,9 @@ pub(super) async fn tell(shared: Arc<Shared>, link: Arc<Link>) {
 }
 
 /// Understands what other instances tell: `h7` the body 7, `d7` the change 7 of documents, `c7` the command 7,
-/// `n7` the note 7, `x` a deletion, `s` a share that was given back or an instance that has joined, `f` and `F` with an id a question for notes and an answer
-/// to it, `p` and `P` one for progress, `t` with the id of who tells it what nobody needs. Nothing depends on it: a message that is lost
-/// costs the time until the next beat.
+/// `n7` the note 7, `x` a deletion, `s` a share that was given back or an instance that has joined, `f` and `F` with an id
+/// a question for notes and an answer to it, `p` and `P` one for progress, `t` with the id of who tells it what nobody
+/// needs. Nothing depends on it: a message that is lost costs the time until the next beat.
 pub(super) fn listener(
     following: &Arc<Following>,
     documents: impl Fn(u64) + Send + Sync + 'static,

@@ -38,6 +38,17 @@ pub(super) async fn blocks(
     blocks_over(&session, after, most, shares).await
 }
 
+/// The same over this connection.
+pub(super) async fn blocks_over(
+    session: &Session,
+    after: Seq,
+    most: usize,
+    shares: Share,
+) -> Result<Vec<StoredBlock>, Unavailable> {
+    let (blocks, _) = read(session, after, most, &[], shares).await?;
+    Ok(blocks)
+}
+
 /// Returns the next blocks with bodies after `after`, in order, but for those of these batches: at most 64, and about 8 MiB.
 /// Also whether one of these limits was reached, so that there may be more.
 pub(super) async fn blocks_of_others(
@@ -48,17 +59,6 @@ pub(super) async fn blocks_of_others(
 ) -> Result<(Vec<StoredBlock>, bool), Unavailable> {
     let session = link.session().await?;
     read(&session, after, MOST_BODIES, own, shares).await
-}
-
-/// The same over this connection.
-pub(super) async fn blocks_over(
-    session: &Session,
-    after: Seq,
-    most: usize,
-    shares: Share,
-) -> Result<Vec<StoredBlock>, Unavailable> {
-    let (blocks, _) = read(session, after, most, &[], shares).await?;
-    Ok(blocks)
 }
 
 async fn read(
