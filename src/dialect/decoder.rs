@@ -83,6 +83,10 @@ impl Decoder {
         }
         let reader = self.reader(&received.source);
         let reading = reader.read(&received.body, &received.headers);
+        if !reading.is_decoded {
+            // Its content is the body.
+            return (Arc::clone(received), reading.events);
+        }
         let mut decoded = Received::clone(received);
         decoded.content = reading.content;
         (Arc::new(decoded), reading.events)
