@@ -146,10 +146,19 @@ impl Gated {
     }
 }
 
+/// All as with a subscription.
 #[async_trait]
 impl EventHandler for Gated {
-    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+    async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
         self.gate.opened().await;
-        self.relay.handle(event, delivery).await
+        self.relay.deliver(events, delivery).await
+    }
+
+    fn takes_bodies(&self) -> bool {
+        self.relay.takes_bodies()
+    }
+
+    fn reads_content(&self) -> bool {
+        self.relay.reads_content()
     }
 }
