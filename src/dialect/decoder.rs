@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_decoded_is_copied() {
+        let decoder = Decoder::new([], 1024);
+        let mut received = Received::new("source", "{}");
+        let sent = Arc::new(received.clone());
+        assert!(Arc::ptr_eq(&sent, &decoder.decode(&sent).0));
+        let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xab\xae\x05\x00\x43\xbf\xa6\xa3\x02\x00\x00\x00";
+        received.body = Bytes::from_static(gzip);
+        received.headers = vec![("content-encoding".into(), Bytes::from_static(b"gzip"))];
+        assert_eq!(decoder.decode(&Arc::new(received)).0.content, "{}");
+    }
+
+    #[test]
     fn a_removed_source_keeps_its_reader() {
         let reader = || BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1024);
         let decoder = Decoder::new([("old".to_owned(), reader())], 1024);

@@ -146,7 +146,7 @@ impl Gated {
     }
 }
 
-/// All as with a subscription.
+/// It takes bodies, as a subscription does.
 #[async_trait]
 impl EventHandler for Gated {
     async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {

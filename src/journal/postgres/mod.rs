@@ -43,6 +43,7 @@ mod sql;
 mod tending;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod verify;
 #[cfg(feature = "sqlite")]
 mod verifying;

@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -26,7 +26,9 @@ use super::link::Link;
 use super::session::Session;
 use super::shared::Shared;
 use super::sql::{number, signed};
+use super::turn::Turn;
 use crate::Timestamp;
+use crate::clock::{Clock as _, SystemClock};
 use crate::journal::{Appended, Entry, Position, Seq, Unavailable};
 use crate::telemetry::{ONGOING, Throttle};
 
@@ -42,6 +44,7 @@ pub(super) struct Writer {
     link: Link,
     asked: mpsc::Receiver<Asked>,
     waiting: VecDeque<Asked>,
+    turn: Turn,
     in_doubt: Vec<InDoubt>,
     failures: Throttle,
     /// The log has told of a failure, and not yet of its end.
@@ -117,6 +120,7 @@ impl Writer {
             link,
             asked,
             waiting: VecDeque::new(),
+            turn: Turn::default(),
             in_doubt: Vec::new(),
             failures: Throttle::every(ONGOING),
             is_logged: false,
@@ -124,12 +128,25 @@ impl Writer {
     }
 
     /// Appends until the queue is closed and empty. What was appended is answered while the database has the next call
-    /// already.
+    /// already, or, where other instances append first, before that is sent.
     pub(super) async fn run(mut self) {
         while self.receive().await {
             let shared = Arc::clone(&self.shared);
             let mut appended: Option<Written> = None;
             while !self.waiting.is_empty() {
+                // Not by a test's clock, which stands still.
+                let now = SystemClock.monotonic();
+                if let Some(turn) = self.turn.comes(now)
+                    && self.has_room()
+                {
+                    // Whoever is answered may send the next one.
+                    if let Some(before) = appended.take() {
+                        before.answer(&shared);
+                    }
+                    sleep_until(turn.into()).await;
+                    self.turn.paused(SystemClock.monotonic() - now);
+                    self.take_what_came();
+                }
                 let count = one_batch(&self.waiting);
                 let mut batch: Vec<Asked> = self.waiting.drain(..count).collect();
                 // Their callers have been told already.
@@ -149,6 +166,12 @@ impl Writer {
                 last.answer(&shared);
             }
         }
+    }
+
+    /// Whether more than waits can be in the next call.
+    fn has_room(&self) -> bool {
+        let bodies = self.waiting.iter().map(bytes);
+        self.waiting.len() < MAX_BATCH && bodies.sum::<usize>() < MAX_BATCH_BYTES
     }
 
     /// Takes what has come meanwhile.
@@ -304,8 +327,12 @@ impl Writer {
                 }
                 self.failed(why)
             })?;
-        if let (Some(lock), Some(row)) = (self.shared.append_lock.get(), rows.first()) {
-            lock.waited(Duration::from_micros(number(row, 4)));
+        if let Some(row) = rows.first() {
+            let waited = Duration::from_micros(number(row, 4));
+            self.turn.waited(waited, SystemClock.monotonic());
+            if let Some(lock) = self.shared.append_lock.get() {
+                lock.waited(waited);
+            }
         }
         let held = |row: &tokio_postgres::Row| row.get::<_, i32>(0) as usize;
         match rows.first() {
@@ -397,13 +424,17 @@ fn answer(batch: Vec<Asked>, outcome: impl Fn(usize) -> Result<Appended, Unavail
 
 /// Returns how many bodies are appended together; at least one.
 fn one_batch(waiting: &VecDeque<Asked>) -> usize {
-    let mut bytes = 0;
+    let mut taken = 0;
     let fits = |asked: &&Asked| {
-        let fits = bytes < MAX_BATCH_BYTES;
-        bytes += asked.entry.received.body.len();
+        let fits = taken < MAX_BATCH_BYTES;
+        taken += bytes(asked);
         fits
     };
     waiting.iter().take(MAX_BATCH).take_while(fits).count()
+}
+
+fn bytes(asked: &Asked) -> usize {
+    asked.entry.received.body.len()
 }
 
 /// The pause before the database is asked again whether an append is still under way.

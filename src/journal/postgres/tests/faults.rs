@@ -119,10 +119,11 @@ async fn an_append_that_was_cut_off_is_not_stored() {
     until("it is decided", || journal.counts().unknown_absent == 1).await;
 }
 
-/// What is stored is answered while the next append still waits for those of other instances.
+/// What is stored is answered while the next append has not ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_does_not_wait_for_the_next_append() {
-    const LOCK: &str = "BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema()), 1)";
+    // The wait is not for the lock of appends: then it would be known that others append first.
+    const LOCK: &str = "BEGIN; LOCK TABLE block IN SHARE MODE";
     let Some(server) = server::Server::shared() else {
         return;
     };
@@ -134,8 +135,8 @@ async fn an_answer_does_not_wait_for_the_next_append() {
         tokio::spawn(async move { journal.append(numbered(number)).await })
     };
     let waiting = async |count: i64| {
-        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
-                   AND classid::bigint = (hashtext(current_schema())::bigint & 4294967295)";
+        let sql =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'block'::regclass";
         let waits = async {
             while journal.shared.link.read(sql, &[]).await.unwrap()[0].get::<_, i64>(0) < count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -162,6 +163,55 @@ async fn an_answer_does_not_wait_for_the_next_append() {
     assert!(!second.is_finished());
     other.run("COMMIT").await.unwrap();
     assert_eq!(second.await.unwrap(), Ok(Appended::new(2)));
+}
+
+/// An instance that had to wait for the appends of others twice answers, and sends what comes then with what waits already.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_others_append_goes_together() {
+    const ROUNDS: u64 = 20;
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server);
+    let (journal, others) = (Arc::new(open(&options).await), open(&options).await);
+    let others = others.shared.link.session().await.unwrap();
+    let mut number = 0;
+    let mut append = || {
+        number += 1;
+        let (journal, entry) = (Arc::clone(&journal), numbered(number));
+        tokio::spawn(async move { journal.append(entry).await.unwrap() })
+    };
+    let others_append = async || {
+        others
+            .run("BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema()), 1)")
+            .await
+    };
+    // Longer than twice the longest pause.
+    let others_end = async || {
+        tokio::time::sleep(Duration::from_millis(12)).await;
+        others.run("COMMIT").await
+    };
+    let mut together = 0;
+    for _ in 0..ROUNDS {
+        others_append().await.unwrap();
+        let first = append();
+        waits_for_lock(&journal, "append_1").await;
+        others_end().await.unwrap();
+        first.await.unwrap();
+        others_append().await.unwrap();
+        let calls = journal.counts().appends;
+        let second = append();
+        waits_for_lock(&journal, "append_1").await;
+        let waits = append();
+        others_end().await.unwrap();
+        second.await.unwrap();
+        let comes = append();
+        waits.await.unwrap();
+        comes.await.unwrap();
+        together += u64::from(journal.counts().appends == calls + 2);
+    }
+    // A busy machine may take longer than the pause between an answer and what comes next.
+    assert!(together > ROUNDS / 4, "{together} of {ROUNDS}");
 }
 
 /// Ends the connection of an append that waits for the others.
