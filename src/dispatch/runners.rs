@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::consumer::panic_message;
 use super::controls::{ConsumerControls, Health};
@@ -150,8 +151,12 @@ impl Runners {
 
     /// Finishes the running attempts and saves all progress; no consumer can be added after that.
     pub(crate) async fn stop(&self) {
+        self.end_all(Ending::Finish).await;
+    }
+
+    async fn end_all(&self, how: Ending) {
         self.living.lock().stopped = true;
-        let consumers = self.living.tell(|_| true, Ending::Finish);
+        let consumers = self.living.tell(|_| true, how);
         join_all(consumers.iter().map(ConsumerControls::ended)).await;
         self.stop.send_replace(true);
         self.stop.closed().await;
@@ -161,13 +166,31 @@ impl Runners {
     /// killed, and happen again after the next start. Waits for the threads for at most `limit`; one that a
     /// handler blocks goes on.
     pub(crate) async fn cut_off(&self, limit: Duration) {
-        self.living.lock().stopped = true;
+        self.abandon(limit / 2).await;
         if let Some(runtime) = self.take_runtime() {
             // On another thread, because this waits for the runtime's threads.
-            let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(limit));
+            let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(limit / 2));
             // It fails only if the caller's runtime ends too.
             let _ = ended.await;
         }
+    }
+
+    /// As [`Runners::cut_off`], without waiting for it.
+    pub(crate) fn leave(self: Arc<Self>) {
+        let handle = self.handle.clone();
+        handle.spawn(async move {
+            self.abandon(LEAVE_LIMIT).await;
+            if let Some(runtime) = self.take_runtime() {
+                runtime.shutdown_background();
+            }
+        });
+    }
+
+    /// Tasks end by themselves as far as they can: in one that blocks its thread while the runtime ends, tokio panics at
+    /// the next timer.
+    async fn abandon(&self, limit: Duration) {
+        // What has not ended then is dropped with its thread.
+        let _ = timeout(limit, self.end_all(Ending::Abandon)).await;
     }
 
     fn take_runtime(&self) -> Option<Runtime> {
@@ -220,6 +243,9 @@ async fn supervise(mut runner: Runner, health: Arc<Health>, mut told: watch::Rec
 /// The pause before a runner that has panicked starts again; each is twice as long as the one before.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(60);
+
+/// For so long tasks may end by themselves that nobody waits for.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Living {
     /// The controls of all consumers.

@@ -26,7 +26,7 @@ pub(super) struct Dispatch {
     pub(super) journal: Arc<dyn Journal>,
     /// What the instances that share the journal divide; `None` on a single machine.
     pub(super) cluster: Option<Arc<dyn Cluster>>,
-    pub(super) runners: Runners,
+    pub(super) runners: Arc<Runners>,
     pub(super) notes: Arc<dyn Notes>,
     pub(super) decoder: Arc<Decoder>,
     pub(super) large: Arc<LargeBodies>,

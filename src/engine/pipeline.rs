@@ -56,12 +56,7 @@ impl Pipeline {
             what: "the threads that run handlers",
             error,
         })?;
-        let decoder = Arc::new(decoder);
         let journal = opened.journal;
-        if let Some(follower) = opened.follower {
-            let (journal, decoder) = (Arc::clone(&journal), Arc::clone(&decoder));
-            runners.spawn(|stop| follower(journal, decoder, stop));
-        }
         let mut open = BTreeMap::new();
         if opened.cluster.is_none() {
             // One machine dispatches everything.
@@ -78,9 +73,9 @@ impl Pipeline {
         let dispatch = Arc::new(Dispatch {
             journal,
             cluster: opened.cluster,
-            runners,
+            runners: Arc::new(runners),
             notes: opened.notes,
-            decoder,
+            decoder: Arc::new(decoder),
             large: Arc::new(large),
             metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
@@ -88,10 +83,6 @@ impl Pipeline {
             wanted: Mutex::default(),
             opened: Notify::new(),
         });
-        for consumer in consumers {
-            let adding = Arc::clone(&dispatch);
-            wait_for(&dispatch.runners, async move { adding.add(consumer).await })??;
-        }
         let housekeeper = watch::Sender::new(dispatch.cluster.is_none());
         let pipeline = Self {
             dispatch,
@@ -100,6 +91,16 @@ impl Pipeline {
             retention: watch::Sender::new(retention),
             housekeeper,
         };
+        // If something fails from here on, dropping it ends what it has started.
+        let dispatch = &pipeline.dispatch;
+        if let Some(follower) = opened.follower {
+            let (journal, decoder) = (Arc::clone(&dispatch.journal), Arc::clone(&dispatch.decoder));
+            pipeline.spawn(|stop| follower(journal, decoder, stop));
+        }
+        for consumer in consumers {
+            let adding = Arc::clone(dispatch);
+            wait_for(&dispatch.runners, async move { adding.add(consumer).await })??;
+        }
         pipeline.begin_housekeeping(metrics);
         Ok(pipeline)
     }
@@ -417,6 +418,13 @@ impl Pipeline {
     /// Ends the consumers without finishing anything. Waits for at most `limit`.
     pub(crate) async fn cut_off(&self, limit: Duration) {
         self.dispatch.runners.cut_off(limit).await;
+    }
+}
+
+impl Drop for Pipeline {
+    /// A start that was refused after this, or a receiver that nobody has stopped, leaves no task behind.
+    fn drop(&mut self) {
+        Arc::clone(&self.dispatch.runners).leave();
     }
 }
 

@@ -164,6 +164,38 @@ async fn a_cancelled_stop_does_not_block_the_name() {
     world.pipeline.stop().await;
 }
 
+/// In a task that blocks its thread while the threads end, tokio panics at the next timer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_start_ends_its_tasks_before_its_threads() {
+    let world = World::open();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (ends, ended) = tokio::sync::oneshot::channel();
+    let opened = Opened {
+        follower: Some(Box::new(|_, _, mut stop| {
+            Box::pin(async move {
+                tokio::task::block_in_place(|| released.recv().unwrap());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let _ = stop.wait_for(|stop| *stop).await;
+                let _ = ends.send(());
+            })
+        })),
+        ..Opened::without_search(Arc::clone(world.pipeline.journal()))
+    };
+    let twice = [(); 2].map(|()| world.consumer("handler:twice").1);
+    let refused = World::start(
+        opened,
+        twice.into(),
+        &world.metrics,
+        &world.pipeline.dispatch.clock,
+    );
+    assert!(refused.unwrap_err().to_string().contains("runs already"));
+    // Threads that are ended now would have time to.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    release.send(()).unwrap();
+    ended.await.expect("it has ended by itself");
+    world.pipeline.stop().await;
+}
+
 fn decoder() -> Decoder {
     Decoder::new([Source::new("gateway").named_reader(1 << 20)], 1 << 20)
 }
@@ -194,17 +226,25 @@ impl World {
         clock: &Arc<dyn Clock>,
         folder: Option<TestFolder>,
     ) -> Self {
+        Self {
+            pipeline: Self::start(opened, Vec::new(), metrics, clock).unwrap(),
+            metrics: Arc::clone(metrics),
+            _folder: folder,
+        }
+    }
+
+    fn start(
+        opened: Opened,
+        consumers: Vec<Consumer>,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Pipeline, Error> {
         let retention = Retention {
             age: Duration::from_secs(3600),
             bytes: None,
         };
         let reading = (decoder(), LargeBodies::new(1 << 20));
-        let pipeline = Pipeline::start(opened, Vec::new(), reading, retention, metrics, clock);
-        Self {
-            pipeline: pipeline.unwrap(),
-            metrics: Arc::clone(metrics),
-            _folder: folder,
-        }
+        Pipeline::start(opened, consumers, reading, retention, metrics, clock)
     }
 
     async fn append(&self, number: Seq) {

@@ -264,6 +264,19 @@ async fn what_a_share_is_given_back_after_ends_with_the_lease() {
     instance.world.pipeline.stop().await;
 }
 
+/// A start that is refused after the pipeline has begun, because the port is in use, drops it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_goes_on_when_nobody_has_it_any_more() {
+    let Instance { world, cluster } = Instance::alone();
+    let mut one = world.add("handler:one").await;
+    one.hold(true);
+    world.append(1).await;
+    one.next().await;
+    drop(world);
+    until("broken off", || one.dropped.load(Ordering::SeqCst) == 1).await;
+    until("all tasks have ended", || Arc::strong_count(&cluster) == 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_opens_during_a_stop() {
     let (_, instance) = Instance::first();
