@@ -345,10 +345,14 @@ impl Watched {
 
     /// Waits until everything up to `seq` is settled.
     async fn settled(&self, world: &World, seq: Seq) {
-        let consumers = world.pipeline.consumers();
-        let mut named = consumers.iter().filter(|one| one.name() == self.name);
-        let controls = named.next().expect("the consumer runs");
-        while controls.status().await.expect("the consumer runs").floor < seq {
+        let floor = async || {
+            // In the shares that are open now: of others it is known only what was saved.
+            let consumers = world.pipeline.consumers();
+            let mut named = consumers.iter().filter(|one| one.name() == self.name);
+            let status = named.next().expect("the consumer runs").status().await;
+            status.expect("the consumer runs").floor
+        };
+        while floor().await < seq {
             tokio::task::yield_now().await;
         }
     }
