@@ -155,16 +155,24 @@ impl Runners {
     }
 
     async fn end_all(&self, how: Ending) {
-        self.living.lock().stopped = true;
-        let consumers = self.living.tell(|_| true, how);
+        let consumers = self.tell_all(how);
         join_all(consumers.iter().map(ConsumerControls::ended)).await;
         self.stop.send_replace(true);
         self.stop.closed().await;
     }
 
-    /// Ends everything that runs, and saves nothing: attempts are dropped, so that programs of `exec` are
-    /// killed, and happen again after the next start. Waits for the threads for at most `limit`; one that a
-    /// handler blocks goes on.
+    fn tell_all(&self, how: Ending) -> Vec<ConsumerControls> {
+        self.living.lock().stopped = true;
+        let consumers = self.living.tell(|_| true, how);
+        if how == Ending::Abandon {
+            // Nothing that the other tasks would have to wait for is saved.
+            self.stop.send_replace(true);
+        }
+        consumers
+    }
+
+    /// Ends everything that runs, and begins to save nothing: attempts are dropped, so that programs of `exec` are
+    /// killed, and happen again after the next start. Takes at most `limit`; a thread that a handler blocks goes on.
     pub(crate) async fn cut_off(&self, limit: Duration) {
         self.abandon(limit / 2).await;
         if let Some(runtime) = self.take_runtime() {
@@ -175,19 +183,22 @@ impl Runners {
         }
     }
 
-    /// As [`Runners::cut_off`], without waiting for it.
-    pub(crate) fn leave(self: Arc<Self>) {
+    /// As [`Runners::cut_off`], without waiting for it. `last` happens before the threads end.
+    pub(crate) fn leave(self: Arc<Self>, last: impl Future<Output = ()> + Send + 'static) {
+        self.tell_all(Ending::Abandon);
         let handle = self.handle.clone();
         handle.spawn(async move {
             self.abandon(LEAVE_LIMIT).await;
+            // A journal that cannot be reached must not keep the threads.
+            let _ = timeout(LEAVE_LIMIT, last).await;
             if let Some(runtime) = self.take_runtime() {
                 runtime.shutdown_background();
             }
         });
     }
 
-    /// Tasks end by themselves as far as they can: in one that blocks its thread while the runtime ends, tokio panics at
-    /// the next timer.
+    /// Tells all tasks to end, and waits for that for at most `limit`. They end by themselves as far as they can: in one
+    /// that blocks its thread while the runtime ends, tokio panics at the next timer.
     async fn abandon(&self, limit: Duration) {
         // What has not ended then is dropped with its thread.
         let _ = timeout(limit, self.end_all(Ending::Abandon)).await;
@@ -244,7 +255,7 @@ async fn supervise(mut runner: Runner, health: Arc<Health>, mut told: watch::Rec
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(60);
 
-/// For so long tasks may end by themselves that nobody waits for.
+/// How long tasks that nobody waits for may take to end.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Living {

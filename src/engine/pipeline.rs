@@ -422,9 +422,17 @@ impl Pipeline {
 }
 
 impl Drop for Pipeline {
-    /// A start that was refused after this, or a receiver that nobody has stopped, leaves no task behind.
+    /// Ends what nobody has any more, because the start was refused or nobody has stopped the receiver.
     fn drop(&mut self) {
-        Arc::clone(&self.dispatch.runners).leave();
+        let dispatch = Arc::clone(&self.dispatch);
+        let last = async move {
+            dispatch.open.lock().await.clear();
+            if dispatch.cluster.is_some() {
+                // Its shares are for others now.
+                dispatch.journal.close().await;
+            }
+        };
+        Arc::clone(&self.dispatch.runners).leave(last);
     }
 }
 

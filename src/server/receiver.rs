@@ -134,7 +134,7 @@ impl Receiver {
 
     /// Stops gracefully: new webhooks are answered 503, events that were verified are finished, running
     /// attempts end, progress is saved, and the journal is closed. That takes [`STOP_TIMEOUT`](crate::STOP_TIMEOUT)
-    /// at most; what runs longer is left to run, and logged.
+    /// at most; what runs longer is logged, and goes on as long as the receiver lives.
     ///
     /// Call it after the host's `HttpServer` has ended, so that all senders were answered. Every call waits for
     /// the same stop, and returns when it is over. The admin API still answers after that, as far as it can

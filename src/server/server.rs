@@ -315,7 +315,7 @@ impl Server {
             running.idle().await;
         };
         // What blocks its thread does not end.
-        let _ = timeout(CUT_OFF_LIMIT, join(pipeline, listeners)).await;
+        let _ = join(pipeline, timeout(CUT_OFF_LIMIT, listeners)).await;
     }
 }
 

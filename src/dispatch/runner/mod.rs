@@ -117,7 +117,7 @@ pub(crate) enum Ending {
     Finish,
     /// Running attempts are dropped, as if they had not started.
     BreakOff,
-    /// As `BreakOff`, and nothing is saved: another instance may have the share.
+    /// As `BreakOff`, and nothing more is saved, because another instance may have the share, or time is short.
     Abandon,
 }
 

@@ -1,7 +1,11 @@
 //! What a start says, and what it refuses.
 
-use super::{Cluster, message};
-use crate::served::{Served, command};
+use std::net::TcpListener;
+
+use offhook::Offhook;
+
+use super::{Cluster, client, message};
+use crate::served::{Served, command, until};
 use crate::support::{Folder, run};
 
 /// What the start of an instance says that does not start.
@@ -59,4 +63,24 @@ async fn a_start_says_where_events_are() {
     assert!(said.contains(url), "{said}");
     assert!(!said.contains("geheim"), "{said}");
     served.program.stop();
+}
+
+/// In a process that goes on.
+#[actix_web::test]
+async fn a_refused_start_leaves_no_instance_behind() {
+    let Some(cluster) = Cluster::new("refused", "") else {
+        return;
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = cluster.settings("first").0.join("settings.toml");
+    let offhook = Offhook::from_settings(path).unwrap();
+    let started = offhook.bind(taken.local_addr().unwrap()).start().await;
+    let said = started.unwrap_err().to_string();
+    assert!(said.contains("server.bind"), "{said}");
+    let client = client(&cluster.url).await.unwrap();
+    let instances = format!("SELECT FROM {}.instance", cluster.schema);
+    until("the instance has left", async || {
+        client.query(&instances, &[]).await.unwrap().is_empty()
+    })
+    .await;
 }
