@@ -17,7 +17,7 @@ use super::role::Role;
 use super::state::{AdminState, State};
 use crate::engine::NotAccepted;
 use crate::ingress::Recovered;
-use crate::refused::{Details, Listed, Selection};
+use crate::refused::{Details, Listed, RefusedRequests, Selection};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,9 +96,10 @@ pub(super) async fn verify_one(state: State, id: web::Path<String>) -> Answer {
         let text = "its body is not kept, so it cannot be verified";
         return Err(ApiError::new(StatusCode::CONFLICT, "body_not_kept", text));
     }
-    let (ingress, which) = (Arc::clone(&state.ingress), vec![Arc::clone(&kept)]);
+    let ingress = Arc::clone(&state.ingress);
     let recovered = run_to_end(async move {
-        let recovered = ingress.recover(which, false).await;
+        let one = |refused: &RefusedRequests| refused.get(id).into_iter().collect();
+        let recovered = ingress.recover(one, false).await;
         tell(&recovered);
         recovered
     });
@@ -150,8 +151,9 @@ pub(super) async fn verify_many(state: State, http: HttpRequest, body: web::Byte
     let source = which.source.clone();
     ingress.refused().settle().await;
     let recovered = run_to_end(async move {
-        let which = ingress.refused().with_bodies(&which);
-        let recovered = ingress.recover(which, dry_run).await;
+        let recovered = ingress
+            .recover(|refused| refused.with_bodies(&which), dry_run)
+            .await;
         if !dry_run {
             tell(&recovered);
         }

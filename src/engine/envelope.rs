@@ -1,6 +1,7 @@
 //! [`Envelope`]: one received event with what is known about it; a journal stores it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::{ContextV7, Uuid};
@@ -28,6 +29,8 @@ pub(crate) struct Envelope {
     is_decoded: bool,
     /// The body's share of the in-flight budget, released with the envelope.
     held: Option<Held>,
+    /// How long it was refused before it was taken.
+    late: Duration,
 }
 
 impl Envelope {
@@ -62,6 +65,7 @@ impl Envelope {
             contents: reading.contents,
             is_decoded: reading.is_decoded,
             held: request.held,
+            late: Duration::ZERO,
         };
         (envelope, events)
     }
@@ -77,8 +81,19 @@ impl Envelope {
             contents: Vec::new(),
             is_decoded: false,
             held: None,
+            late: Duration::ZERO,
         };
         (envelope, vec![Event::Source(event)])
+    }
+
+    /// Says that it was refused at first, and is taken now.
+    pub(crate) fn was_refused(&mut self, now: Timestamp) {
+        self.late = since(self.received.received_at, now);
+    }
+
+    /// How long it was refused before it was taken.
+    pub(super) fn late(&self) -> Duration {
+        self.late
     }
 
     /// The received request.
@@ -120,6 +135,11 @@ impl Envelope {
             received.content = received.body.clone();
         }
     }
+}
+
+/// How long ago `at` was; no time if the clock was set back.
+pub(super) fn since(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(at)).unwrap_or_default()
 }
 
 fn new_id(at: Timestamp) -> Uuid {

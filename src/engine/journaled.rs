@@ -23,7 +23,8 @@ pub(crate) struct JournalEngine {
 
 impl Engine for JournalEngine {
     fn accept(self: Arc<Self>, mut envelope: Envelope, events: Arc<[Event]>) -> Work {
-        let parts = parts(envelope.received(), &events, envelope.read(), self.windows);
+        let when = (envelope.late(), self.windows);
+        let parts = parts(envelope.received(), &events, envelope.read(), when);
         envelope.count_events(&events);
         // A handler that needs more decodes the body once more: the content must not wait with the event.
         let events = if envelope.is_decoded() {

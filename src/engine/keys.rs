@@ -10,10 +10,15 @@
 //! | connection | the same bytes, if that is the session's newest connection | `dedup_window_unkeyed` |
 //! | any other | the same bytes | `dedup_window_unkeyed` |
 //!
+//! What was refused at first is stored long after it came. Two such events came further apart than the window where they did not
+//! come in the same one of the windows into which all time is divided; then they are two.
+//!
 //! Events that offhook itself creates are never duplicates.
 
 use std::time::Duration;
 
+#[cfg(feature = "sqlite")]
+use super::envelope::since;
 #[cfg(doc)]
 use crate::dialect::Dialect;
 use crate::dialect::{BodyReader, ContentHash, EventIds, Pieces};
@@ -34,13 +39,18 @@ pub(crate) struct Windows {
 }
 
 /// Divides a body into events, each with its dedup key. `reader` has read the body, and the hashes of their
-/// `contents`; an event of offhook's own has none.
+/// `contents`; an event of offhook's own has none. `late` is how long after its receipt it is stored.
 pub(super) fn parts(
     received: &Received,
     events: &[Event],
     (reader, contents): (Option<&BodyReader>, &[Option<ContentHash>]),
-    windows: Windows,
+    (late, windows): (Duration, Windows),
 ) -> Vec<EntryPart> {
+    let came_in = (late > windows.unkeyed).then(|| {
+        let window = windows.unkeyed.as_millis().max(1);
+        let window = i64::try_from(window).unwrap_or(i64::MAX);
+        received.received_at.as_millisecond().div_euclid(window)
+    });
     let body = received.session.as_deref();
     let ids = reader.map(|reader| reader.event_ids(&received.content, &received.headers));
     let ids: EventIds = ids.unwrap_or_default();
@@ -56,6 +66,7 @@ pub(super) fn parts(
                 name,
                 part,
                 windows,
+                came_in: came_in.map(i64::to_le_bytes),
             };
             // The last part has all remaining events, so none of them identifies it.
             let is_rest = usize::from(part) == MAX_PARTS && events.len() > MAX_PARTS;
@@ -75,9 +86,10 @@ pub(super) fn parts(
 /// The parts of a body that is kept, as they would be made today.
 #[cfg(feature = "sqlite")]
 pub(super) fn keys_of(record: &Record, decoder: &Decoder, windows: Windows) -> Vec<EntryPart> {
+    let when = (since(record.received.received_at, record.kept_at), windows);
     if let Some(own) = read_own(&record.received) {
         let own: Vec<Event> = own.map(Event::Source).into_iter().collect();
-        return parts(&record.received, &own, (None, &[]), windows);
+        return parts(&record.received, &own, (None, &[]), when);
     }
     let mut received = Received::clone(&record.received);
     let reader = decoder.reader(&received.source).with_contents();
@@ -85,7 +97,7 @@ pub(super) fn keys_of(record: &Record, decoder: &Decoder, windows: Windows) -> V
     record.set_sessions(&mut reading.events);
     received.content = reading.content;
     let read = (Some(&reader), &reading.contents[..]);
-    parts(&received, &reading.events, read, windows)
+    parts(&received, &reading.events, read, when)
 }
 
 /// What the key of one event is made of.
@@ -98,6 +110,8 @@ struct Keys<'a> {
     name: Option<&'a [u8]>,
     part: Part,
     windows: Windows,
+    /// In which window it came, if that is over.
+    came_in: Option<[u8; 8]>,
 }
 
 impl Keys<'_> {
@@ -155,8 +169,10 @@ impl Keys<'_> {
     /// The key of an event that says the state of its session.
     fn by_state(&self, what: &str) -> DedupKey {
         let (what, part) = (what.as_bytes(), self.part.to_le_bytes());
+        let mut parts: Vec<&[u8]> = vec![what, &self.received.body, &part];
+        parts.extend(self.came_in.as_ref().map(<[u8; 8]>::as_slice));
         DedupKey {
-            hash: self.hash(&[what, &self.received.body, &part]),
+            hash: self.hash(&parts),
             window: self.windows.unkeyed,
             state: Some(self.hash(&[b"state", what])),
             named: false,
@@ -172,6 +188,9 @@ impl Keys<'_> {
         }
         if let Some(name) = self.name {
             parts.extend([b"name", name]);
+        }
+        if let Some(window) = &self.came_in {
+            parts.extend([&b"came"[..], window]);
         }
         DedupKey {
             hash: self.hash(&parts),

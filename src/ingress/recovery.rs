@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::receive::Ingress;
 use crate::Event;
 use crate::engine::{Accepted, Envelope, NotAccepted};
-use crate::refused::Kept;
+use crate::refused::{Kept, RefusedRequests};
 
 /// What has become of a refused request that was verified again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,29 +29,28 @@ pub(crate) enum Recovered {
 impl Ingress {
     /// Verifies these requests again, in this order, and has the engine take those that are valid, one after
     /// the other. Behind one that a handler has failed nothing of its sessions is taken, and
-    /// behind one that cannot be stored nothing at all. Those that are no longer kept are
-    /// passed over.
+    /// behind one that cannot be stored nothing at all. They are selected when no other call runs, so that none is taken by
+    /// two.
     pub(crate) async fn recover(
         self: &Arc<Self>,
-        which: Vec<Arc<Kept>>,
+        select: impl FnOnce(&RefusedRequests) -> Vec<Arc<Kept>>,
         dry_run: bool,
     ) -> Vec<Recovered> {
         let _alone = self.recovering.lock().await;
+        let which = select(self.refused());
         let mut recovered = Vec::with_capacity(which.len());
         let (mut stopped, mut is_full) = (HashMap::new(), None);
         for some in which.chunks(AT_ONCE) {
-            let there = some
-                .iter()
-                .filter(|kept| self.refused().get(kept.id).is_some());
-            let there: Vec<_> = there.cloned().collect();
-            let (ingress, judged) = (Arc::clone(self), there.clone());
+            // A flood may have taken their places meanwhile.
+            let (ingress, judged) = (Arc::clone(self), some.to_vec());
             // A body may be large, and may have to be decoded.
             let judged = tokio::task::spawn_blocking(move || {
                 let judged = judged.iter().map(|kept| ingress.verify_again(kept));
                 judged.collect::<Vec<_>>()
             });
-            let Ok(judged) = judged.await else { continue };
-            for (kept, opened) in there.iter().zip(judged) {
+            // A scheme of the program's own has panicked. What comes later must not overtake these.
+            let Ok(judged) = judged.await else { break };
+            for (kept, opened) in some.iter().zip(judged) {
                 recovered.push(match opened {
                     None => Recovered::Invalid,
                     Some(_) if dry_run => Recovered::Valid,
@@ -99,7 +98,11 @@ impl Ingress {
             .verify_again(&headers, kept.session_in_path(), body, kept.at)
             .ok()?;
         let answer = served.handshake.and_then(|of| of(verified.body()));
-        Some({ answer.is_none() }.then(|| Envelope::open(verified, &served.reader)))
+        Some({ answer.is_none() }.then(|| {
+            let (mut envelope, events) = Envelope::open(verified, &served.reader);
+            envelope.was_refused(self.now());
+            (envelope, events)
+        }))
     }
 
     async fn take_recovered(

@@ -17,9 +17,13 @@ fn reader() -> BodyReader {
 }
 
 fn keys(reader: &BodyReader, received: &Received) -> Vec<DedupKey> {
+    keys_late(reader, received, Duration::ZERO)
+}
+
+fn keys_late(reader: &BodyReader, received: &Received, late: Duration) -> Vec<DedupKey> {
     let reading = reader.read(&received.body, &received.headers);
     let read = (Some(reader), &reading.contents[..]);
-    let parts = parts(received, &reading.events, read, WINDOWS);
+    let parts = parts(received, &reading.events, read, (late, WINDOWS));
     parts.into_iter().map(|part| part.key).collect()
 }
 
@@ -43,6 +47,28 @@ fn keys_stay_as_they_are_stored() {
         key(&message).hash,
         0x4629_086c_9aed_fb4d_4ba6_bf86_f772_0741
     );
+}
+
+/// What was refused and is taken later is compared by when it came.
+#[test]
+fn late_events_are_compared_by_their_receipt() {
+    let late = |body: &str, came: i64, late: u64| {
+        let mut received = Received::new("s", body.to_owned());
+        received.received_at = crate::Timestamp::from_second(came).unwrap();
+        keys_late(&reader(), &received, Duration::from_secs(late))[0].hash
+    };
+    let connection = r#"{"event":"connection","sessionId":"1","status":"connected"}"#;
+    for body in [r#"{"alert":"disk full"}"#, connection] {
+        let first = late(body, 6000, 7200);
+        assert_eq!(first, late(body, 6059, 7100), "in one window: {body}");
+        assert_ne!(first, late(body, 6060, 7100), "{body}");
+        assert_ne!(first, late(body, 9600, 61), "{body}");
+        // A sender that tries again now finds what came just before.
+        assert_eq!(late(body, 13_200, 60), key(body).hash, "{body}");
+        assert_ne!(first, key(body).hash, "{body}");
+    }
+    let named = r#"{"event":"status","sessionId":"1","messageId":"m","status":"read"}"#;
+    assert_eq!(late(named, 6000, 7200), key(named).hash);
 }
 
 #[test]

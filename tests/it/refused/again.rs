@@ -179,6 +179,43 @@ async fn a_recovered_event_is_marked() {
     server.stop().await;
 }
 
+/// What has no id is compared by its bytes, and by when it came.
+#[actix_web::test]
+async fn what_came_hours_apart_is_no_duplicate() {
+    let clock = Arc::new(FakeClock::new("2026-01-08T12:00:00Z".parse().unwrap()));
+    let (journal, recorder) = (TempJournal::new(), Recorder::default());
+    let folder = crate::support::Folder::new("refused-apart");
+    let file = folder.0.join("settings.toml");
+    let text =
+        |secret: &str| format!("[admin]\n[[sources]]\nname = \"hub\"\nsecrets = [\"{secret}\"]\n");
+    std::fs::write(&file, text(OLD)).unwrap();
+    let offhook = Offhook::from_settings(&file).unwrap();
+    let offhook = offhook
+        .journal(journal.settings())
+        .handler("recorder", recorder.clone())
+        .clock(clock.clone());
+    let server = testing::start(offhook).await;
+    let (public, admin) = (server.public_address(), server.admin_address().unwrap());
+    let alarm = TestRequest::signed(r#"{"alert":"the disk is full"}"#, &secret(NEW));
+    for pause in [0, 10, 3600, 3600] {
+        clock.advance(Duration::from_secs(pause));
+        assert_eq!(alarm.send(public).await.status, 401);
+    }
+    std::fs::write(&file, text(NEW)).unwrap();
+    let (status, _) = ask(admin, "POST", "/api/reload", "{}").await;
+    assert_eq!(status, 200);
+    let (_, answer) = ask(admin, "POST", "/api/refused/verify", "{}").await;
+    // The second came ten seconds after the first.
+    let all = json!({"looked_at": 4, "valid": 4, "accepted": 4, "duplicates": 1});
+    assert_eq!(answer, all);
+    let again = alarm.send(public).await;
+    let duplicate = again.header("offhook-duplicate");
+    assert_eq!((again.status, duplicate), (200, Some("true")));
+    recorder.wait_for(3).await;
+    server.stop().await;
+    assert_eq!(recorder.events().len(), 3);
+}
+
 #[actix_web::test]
 async fn what_cannot_be_verified_is_said() {
     let it = Refusing::start("refused-not", "").await;
