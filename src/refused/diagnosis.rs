@@ -121,11 +121,7 @@ pub(super) fn of_body(kept: &Kept, known: &[KnownSource]) -> Diagnosis {
         return Diagnosis::OfHead(Finding::new("source-gone", why));
     };
     let mut findings = look_into(kept, source, known);
-    for secret in known
-        .iter()
-        .filter(|one| one.name == source.name)
-        .flat_map(shared)
-    {
+    for secret in source.all_secrets() {
         findings = findings
             .into_iter()
             .map(|one| one.without(secret))
@@ -185,6 +181,10 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
     let mut findings = first.unwrap_or_default();
     if let Some(foreign) = foreign_of(&kept.headers, Some(source)) {
         findings.insert(0, other_scheme(&foreign));
+    }
+    if findings.is_empty() {
+        let why = "the settings of now have no secret for it that could be tried";
+        findings.push(Finding::new("unexplained", why));
     }
     findings
 }

@@ -18,6 +18,12 @@ pub(crate) struct KnownSource {
 }
 
 impl KnownSource {
+    /// The secrets of the source, and those of all its sessions.
+    pub(super) fn all_secrets(&self) -> impl Iterator<Item = &Secret> {
+        let own = self.sessions.iter().flat_map(|(_, own)| own.iter());
+        self.secrets.iter().chain(own)
+    }
+
     /// The secrets of this session, if it has its own.
     pub(super) fn own_secrets(&self, session: Option<&str>) -> Option<&Secrets> {
         let session = session?;
@@ -34,17 +40,10 @@ pub(super) fn named<'a>(known: &'a [KnownSource], name: Option<&str>) -> Option<
         .find(|source| Some(source.name.as_str()) == name)
 }
 
-/// Whether a text that a sender has sent holds a secret of its source, or the path token of any.
-pub(super) fn mentions_secret(
-    text: &[u8],
-    known: &[KnownSource],
-    source: Option<&str>,
-    session: Option<&str>,
-) -> bool {
+/// Whether a text that a sender has sent holds a secret of its source or of one of its sessions, or the path token of any.
+pub(super) fn mentions_secret(text: &[u8], known: &[KnownSource], source: Option<&str>) -> bool {
     let source = named(known, source);
-    let own = source.and_then(|source| source.own_secrets(session));
-    let shared = source.map(|source| &source.secrets);
-    let secrets = own.into_iter().chain(shared).flat_map(Secrets::iter);
+    let secrets = source.into_iter().flat_map(KnownSource::all_secrets);
     let tokens = known.iter().filter_map(|source| source.path_token.as_ref());
     let of_schemes = known
         .iter()

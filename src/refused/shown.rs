@@ -176,7 +176,7 @@ impl Details {
         let headers = kept.headers.iter().map(|header| {
             let value = header.value.as_ref().filter(|value| {
                 let name = kept.source.as_deref();
-                header.is_shown && !mentions_secret(value, known, name, kept.session())
+                header.is_shown && !mentions_secret(value, known, name)
             });
             let value = value.map_or("…".into(), |value| String::from_utf8_lossy(value));
             (header.name.to_string(), value.into_owned())

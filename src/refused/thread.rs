@@ -131,7 +131,7 @@ impl Thread<'_> {
         let known = self.shared.known.load();
         let name = capture.source.as_deref();
         let session = capture.session.as_deref();
-        let hides = |text: &[u8]| mentions_secret(text, &known, name, session);
+        let hides = |text: &[u8]| mentions_secret(text, &known, name);
         let (length, body) = self.body(capture.body);
         let source = known
             .iter()

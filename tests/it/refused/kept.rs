@@ -119,7 +119,8 @@ async fn a_slow_body_is_kept_without_it() {
 
 #[actix_web::test]
 async fn no_credential_and_no_token_is_shown() {
-    let it = Refusing::start("refused-hidden", MORE).await;
+    let more = format!("sessions.own.secrets = [\"hidden-secret-of-own\"]\n{MORE}");
+    let it = Refusing::start("refused-hidden", &more).await;
     let request = message("1", NEW)
         .path("/webhook/408f7372")
         .header("Authorization", "Bearer hidden-1")
@@ -151,6 +152,16 @@ async fn no_credential_and_no_token_is_shown() {
     let details = it.details(&it.newest().await).await;
     assert!(!details.to_string().contains(OLD), "{details}");
     assert_eq!(details["body_base64"], "bm90IGpzb24=");
+    // The secret of a session that only the body names.
+    let own = TestRequest::post(r#"{"sessionId":"own"}"#);
+    it.send(
+        &own.header("X-Webhook-Signature", "hidden-secret-of-own"),
+        401,
+    )
+    .await;
+    let details = it.details(&it.newest().await).await;
+    assert!(!details.to_string().contains("hidden"), "{details}");
+    assert_eq!(details["body"]["sessionId"], "own");
     for path in [
         "/webhook/hidden-path-token",
         "/plain/hidden-path-toke",
