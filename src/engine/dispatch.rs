@@ -37,6 +37,8 @@ pub(super) struct Dispatch {
     pub(super) open: tokio::sync::Mutex<BTreeMap<Share, OpenShare>>,
     /// The consumers that are to run.
     pub(super) wanted: Mutex<BTreeMap<String, WantedConsumer>>,
+    /// Those that are not among them for now, because they are started again.
+    pub(super) renewed: Mutex<Vec<String>>,
     /// Told when a share was opened.
     pub(super) opened: Notify,
 }
@@ -57,6 +59,12 @@ pub(super) struct WantedConsumer {
     start: Seq,
 }
 
+/// A consumer that is started again, as long as this lives.
+pub(super) struct Renewal<'a> {
+    dispatch: &'a Dispatch,
+    name: String,
+}
+
 /// The runners of a consumer that can be started.
 type Made = Vec<(Runner, ConsumerControls)>;
 
@@ -70,6 +78,7 @@ impl Dispatch {
     /// Starts a consumer in place of the one with its name, whose attempts are broken off.
     pub(super) async fn replace(&self, consumer: Consumer) -> Result<(), Error> {
         let open = self.open.lock().await;
+        let _renewal = self.renewal(consumer.name());
         self.end(consumer.name()).await;
         self.begin(&open, consumer).await
     }
@@ -223,9 +232,25 @@ impl Dispatch {
         Ok(saved.into_iter().flatten().collect())
     }
 
-    /// Whether a consumer of this name is to run.
+    /// Whether a consumer of this name is to run, also if it is just being started again.
     pub(super) fn is_wanted(&self, name: &str) -> bool {
-        self.wanted().contains_key(name)
+        // First: it is noted before it leaves the others.
+        let is_renewed = self.renewed().iter().any(|one| one == name);
+        is_renewed || self.wanted().contains_key(name)
+    }
+
+    /// Notes that a consumer is started again.
+    pub(super) fn renewal(&self, name: &str) -> Renewal<'_> {
+        self.renewed().push(name.to_owned());
+        Renewal {
+            dispatch: self,
+            name: name.to_owned(),
+        }
+    }
+
+    fn renewed(&self) -> MutexGuard<'_, Vec<String>> {
+        // No panic can leave the list half-changed.
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a consumer that is new start from now in all shares. One that is known goes on where it was. Returns the
@@ -308,5 +333,14 @@ impl Dispatch {
     fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, WantedConsumer>> {
         // No panic can leave the map half-changed.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Renewal<'_> {
+    fn drop(&mut self) {
+        let mut renewed = self.dispatch.renewed();
+        if let Some(at) = renewed.iter().position(|one| *one == self.name) {
+            renewed.swap_remove(at);
+        }
     }
 }

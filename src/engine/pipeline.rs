@@ -81,6 +81,7 @@ impl Pipeline {
             clock: Arc::clone(clock),
             open: tokio::sync::Mutex::new(open),
             wanted: Mutex::default(),
+            renewed: Mutex::default(),
             opened: Notify::new(),
         });
         let housekeeper = watch::Sender::new(dispatch.cluster.is_none());
@@ -241,6 +242,8 @@ impl Pipeline {
     /// cannot say how far it had come, that is tried again until it can, or everything stops.
     pub(crate) async fn renew(&self, make: impl Fn() -> Consumer) {
         let name = make().name().to_owned();
+        // Commands for it wait, and are not taken for those of a consumer that is none here.
+        let _renewal = self.dispatch.renewal(&name);
         self.retire(&name).await;
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.add(make()).await {

@@ -334,6 +334,40 @@ async fn one_that_cannot_start_holds_up_no_other() {
     assert_eq!(bad.all_left(), []);
 }
 
+/// A reload starts it again while the database does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_waits_for_a_consumer_that_is_renewed() {
+    let (journal, instance) = Instance::first();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let other = Instance::on(&journal, instance.cluster.beside(), &clock);
+    let _there = other.world.add("handler:one").await;
+    let Instance { world, cluster } = &instance;
+    let _one = world.add("handler:one").await;
+    instance.hold();
+    until("opened", || instance.runs("handler:one") == 2).await;
+    cluster.is_readable("handler:one", false);
+    let renewed = world.pipeline.renew(|| world.consumer("handler:one").1);
+    let paused = async {
+        until("retired", || instance.runs("handler:one") == 0).await;
+        let consumers = other.world.pipeline.consumers();
+        let paused = consumers[0].pause(true);
+        let waits = async {
+            until("asked", || cluster.left().len() == 2).await;
+            // It is looked at, and left where it is.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(cluster.left().len(), 2);
+            cluster.is_readable("handler:one", true);
+        };
+        let (paused, ()) = futures_util::future::join(paused, waits).await;
+        assert_eq!(paused, Some(Ok(())));
+    };
+    futures_util::future::join(renewed, paused).await;
+    let status = world.pipeline.consumers()[0].status().await;
+    assert!(status.unwrap().paused);
+    world.pipeline.stop().await;
+    other.world.pipeline.stop().await;
+}
+
 /// The clock of the instance is far ahead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_grow_old_by_the_clock_of_the_journal() {
