@@ -100,6 +100,8 @@ impl Runner {
                     return;
                 }
                 saved = self.unsaved.saved() => self.saved(saved),
+                // An attempt may run for long, and who asks waits.
+                Some(command) = self.commands.recv() => self.obey(command),
                 () = clock.sleep(pause.unwrap_or_default()), if pause.is_some() => {
                     self.resume_at = None;
                 }

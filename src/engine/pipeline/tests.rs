@@ -164,6 +164,26 @@ async fn a_cancelled_stop_does_not_block_the_name() {
     world.pipeline.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_finishes_its_attempts_still_answers() {
+    let world = World::open();
+    let mut one = world.add("subscription:one").await;
+    one.hold(true);
+    world.append(1).await;
+    assert_eq!(one.next().await, (1, 1));
+    let consumers = world.pipeline.consumers();
+    let asked = async {
+        // It may answer the first before it hears that it is to end.
+        for _ in 0..3 {
+            let status = tokio::time::timeout(Duration::from_secs(20), consumers[0].status());
+            assert_eq!(status.await.unwrap().unwrap().in_flight, 1);
+        }
+        one.hold(false);
+    };
+    futures_util::future::join(world.pipeline.retire("subscription:one"), asked).await;
+    world.pipeline.stop().await;
+}
+
 /// In a task that blocks its thread while the threads end, tokio panics at the next timer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_start_ends_its_tasks_before_its_threads() {
