@@ -158,7 +158,11 @@ impl Registry {
         }
         match staying {
             Some(_) => Ok(()),
-            None => self.pipeline.replace(self.consumer(entry)).await,
+            None => match self.pipeline.replace(self.consumer(entry)).await {
+                // What cannot start while everything stops sends nothing.
+                Err(_) if self.pipeline.has_stopped() => Ok(()),
+                replaced => replaced,
+            },
         }
     }
 
@@ -189,7 +193,8 @@ async fn follow(
         let (pipeline, clock) = (Arc::clone(&registry.pipeline), Arc::clone(&registry.clock));
         drop(registry);
         match applied {
-            Err(error) if !pipeline.has_stopped() => {
+            // Not even during a stop it may be said of a change that it was made: what runs goes on for a while.
+            Err(error) => {
                 log::warn!("changes of subscriptions by other instances wait: {error}");
                 tokio::select! {
                     () = clock.sleep(PAUSE) => {}
@@ -197,8 +202,7 @@ async fn follow(
                 }
                 continue;
             }
-            // What cannot start while everything stops sends nothing.
-            _ => report(&pipeline, version),
+            Ok(()) => report(&pipeline, version),
         }
         drop(pipeline);
         tokio::select! {
