@@ -230,14 +230,10 @@ impl Registry {
             self.pipeline.stop_consumer(&consumer).await;
             log::warn!("subscription {key}: nothing is sent, its events wait: {rejected}");
         } else if staying.is_none() {
-            if let Err(error) = self.start_changed(before.is_none(), &entry).await {
-                if self.pipeline.is_shared() {
-                    // Its document is stored: it is applied as one of another instance, as soon as that works.
-                    entry.version = 0;
-                    self.insert(entry);
-                }
-                return Err(error);
+            if before.is_none() {
+                self.pipeline.introduce(&consumer).await?;
             }
+            self.pipeline.replace(self.consumer(&entry)).await?;
             let is_same = before.is_some_and(|before| {
                 let before = &before.subscription;
                 before.active && before.url == entry.subscription.url
@@ -248,19 +244,6 @@ impl Registry {
             }
         }
         Ok(entry)
-    }
-
-    async fn start_changed(
-        self: &Arc<Self>,
-        is_new: bool,
-        entry: &RegisteredSubscription,
-    ) -> Result<(), ChangeError> {
-        if is_new {
-            let consumer = entry.subscription.key.consumer();
-            self.pipeline.introduce(&consumer).await?;
-        }
-        self.pipeline.replace(self.consumer(entry)).await?;
-        Ok(())
     }
 
     /// Removes a subscription, if there is one. When this returns, nothing more is sent for it, and a
