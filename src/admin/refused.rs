@@ -233,9 +233,8 @@ pub(super) struct ForgetQuery {
 
 /// `DELETE /api/refused`
 pub(super) async fn forget(state: State, query: web::Query<ForgetQuery>) -> Answer {
-    let refused = state.ingress.refused();
-    refused.settle().await;
-    let forgotten = refused.forget(query.source.as_deref());
+    state.ingress.refused().settle().await;
+    let forgotten = state.ingress.forget(query.source.as_deref()).await;
     check_source(&state, query.source.as_deref(), forgotten)?;
     if forgotten > 0 {
         log::info!(actor = "administrator"; "an administrator has had refused requests forgotten: {forgotten}");

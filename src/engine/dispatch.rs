@@ -234,9 +234,10 @@ impl Dispatch {
 
     /// Whether a consumer of this name is to run, also if it is just being started again.
     pub(super) fn is_wanted(&self, name: &str) -> bool {
-        // First: it is noted before it leaves the others.
-        let is_renewed = self.renewed().iter().any(|one| one == name);
-        is_renewed || self.wanted().contains_key(name)
+        let is_wanted = || self.wanted().contains_key(name);
+        let is_renewed = || self.renewed().iter().any(|one| one == name);
+        // Twice: it may have been started again in between.
+        is_wanted() || is_renewed() || is_wanted()
     }
 
     /// Notes that a consumer is started again.

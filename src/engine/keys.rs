@@ -10,8 +10,8 @@
 //! | connection | the same bytes, if that is the session's newest connection | `dedup_window_unkeyed` |
 //! | any other | the same bytes | `dedup_window_unkeyed` |
 //!
-//! What was refused at first is stored long after it came. Two such events came further apart than the window where they did not
-//! come in the same one of the windows into which all time is divided; then they are two.
+//! What was refused at first is stored long after it came. All time is divided into windows, and two such events with the same
+//! bytes are one only if they came in the same of them: those that came further apart than a window are two.
 //!
 //! Events that offhook itself creates are never duplicates.
 

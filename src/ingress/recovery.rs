@@ -83,6 +83,13 @@ impl Ingress {
         recovered
     }
 
+    /// Forgets the refused requests of a source, or all, when none is being verified: what is forgotten is taken by nobody.
+    /// Returns how many those were.
+    pub(crate) async fn forget(&self, source: Option<&str>) -> usize {
+        let _alone = self.recovering.lock().await;
+        self.refused().forget(source)
+    }
+
     /// The request as its source reads it now; `None` if its signature is not right, `Some(None)` if it only tests the
     /// address.
     fn verify_again(&self, kept: &Kept) -> Option<Option<(Envelope, Vec<Event>)>> {

@@ -1,5 +1,6 @@
 //! Verifying refused requests again.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use offhook::clock::Clock as _;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use super::{NEW, OLD, Refusing, message};
 use crate::served::until;
-use crate::support::{ask, secret};
+use crate::support::{Folder, ask, secret};
 
 /// The gateway has the new secret first.
 #[actix_web::test]
@@ -143,28 +144,55 @@ async fn it_is_judged_at_its_time_also_without_a_journal() {
     server.stop().await;
 }
 
+/// A program with a handler of its own, whose settings have the old secret at first.
+struct InCode {
+    journal: TempJournal,
+    recorder: Recorder,
+    folder: Folder,
+}
+
+impl InCode {
+    fn new(name: &str) -> Self {
+        let it = Self {
+            journal: TempJournal::new(),
+            recorder: Recorder::default(),
+            folder: Folder::new(name),
+        };
+        it.write(OLD);
+        it
+    }
+
+    fn offhook(&self) -> Offhook {
+        let offhook = Offhook::from_settings(self.folder.0.join("settings.toml")).unwrap();
+        let offhook = offhook.journal(self.journal.settings());
+        offhook.handler("recorder", self.recorder.clone())
+    }
+
+    fn write(&self, secret: &str) {
+        let text = format!("[admin]\n[[sources]]\nname = \"hub\"\nsecrets = [\"{secret}\"]\n");
+        std::fs::write(self.folder.0.join("settings.toml"), text).unwrap();
+    }
+
+    /// Has the new secret loaded.
+    async fn rotate(&self, admin: SocketAddr) {
+        self.write(NEW);
+        let (status, _) = ask(admin, "POST", "/api/reload", "{}").await;
+        assert_eq!(status, 200);
+    }
+}
+
 /// Handlers can see that an event was refused first, and no sender can pretend it.
 #[actix_web::test]
 async fn a_recovered_event_is_marked() {
-    let (journal, recorder) = (TempJournal::new(), Recorder::default());
-    let folder = crate::support::Folder::new("refused-marked");
-    let file = folder.0.join("settings.toml");
-    let text =
-        |secret: &str| format!("[admin]\n[[sources]]\nname = \"hub\"\nsecrets = [\"{secret}\"]\n");
-    std::fs::write(&file, text(OLD)).unwrap();
-    let offhook = Offhook::from_settings(&file).unwrap();
-    let offhook = offhook
-        .journal(journal.settings())
-        .handler("recorder", recorder.clone());
-    let server = testing::start(offhook).await;
+    let it = InCode::new("refused-marked");
+    let recorder = it.recorder.clone();
+    let server = testing::start(it.offhook()).await;
     let (public, admin) = (server.public_address(), server.admin_address().unwrap());
     let own = message("1", NEW)
         .header("offhook-recovered", "true")
         .header("X-Own", "x");
     assert_eq!(own.send(public).await.status, 401);
-    std::fs::write(&file, text(NEW)).unwrap();
-    let (status, _) = ask(admin, "POST", "/api/reload", "{}").await;
-    assert_eq!(status, 200);
+    it.rotate(admin).await;
     let (_, answer) = ask(admin, "POST", "/api/refused/verify", "{}").await;
     assert_eq!(answer["accepted"], 1);
     let pretended = message("2", NEW).header("offhook-recovered", "true");
@@ -183,27 +211,16 @@ async fn a_recovered_event_is_marked() {
 #[actix_web::test]
 async fn what_came_hours_apart_is_no_duplicate() {
     let clock = Arc::new(FakeClock::new("2026-01-08T12:00:00Z".parse().unwrap()));
-    let (journal, recorder) = (TempJournal::new(), Recorder::default());
-    let folder = crate::support::Folder::new("refused-apart");
-    let file = folder.0.join("settings.toml");
-    let text =
-        |secret: &str| format!("[admin]\n[[sources]]\nname = \"hub\"\nsecrets = [\"{secret}\"]\n");
-    std::fs::write(&file, text(OLD)).unwrap();
-    let offhook = Offhook::from_settings(&file).unwrap();
-    let offhook = offhook
-        .journal(journal.settings())
-        .handler("recorder", recorder.clone())
-        .clock(clock.clone());
-    let server = testing::start(offhook).await;
+    let it = InCode::new("refused-apart");
+    let recorder = it.recorder.clone();
+    let server = testing::start(it.offhook().clock(clock.clone())).await;
     let (public, admin) = (server.public_address(), server.admin_address().unwrap());
     let alarm = TestRequest::signed(r#"{"alert":"the disk is full"}"#, &secret(NEW));
     for pause in [0, 10, 3600, 3600] {
         clock.advance(Duration::from_secs(pause));
         assert_eq!(alarm.send(public).await.status, 401);
     }
-    std::fs::write(&file, text(NEW)).unwrap();
-    let (status, _) = ask(admin, "POST", "/api/reload", "{}").await;
-    assert_eq!(status, 200);
+    it.rotate(admin).await;
     let (_, answer) = ask(admin, "POST", "/api/refused/verify", "{}").await;
     // The second came ten seconds after the first.
     let all = json!({"looked_at": 4, "valid": 4, "accepted": 4, "duplicates": 1});
