@@ -41,6 +41,8 @@ pub(super) struct Dispatch {
     pub(super) renewed: Mutex<Vec<String>>,
     /// Told when a share was opened.
     pub(super) opened: Notify,
+    /// Told when a consumer cannot start in an open share yet.
+    pub(super) left: Notify,
 }
 
 /// A share that this instance dispatches.
@@ -59,8 +61,9 @@ pub(super) struct WantedConsumer {
     start: Seq,
 }
 
-/// A consumer that is started again, as long as this lives.
-pub(super) struct Renewal<'a> {
+/// A consumer that is started again, as long as this lives: what is asked of it waits, and is not taken for a
+/// command to one that is none here.
+pub(crate) struct Renewal<'a> {
     dispatch: &'a Dispatch,
     name: String,
 }
@@ -72,7 +75,15 @@ impl Dispatch {
     /// Adds a consumer; see [`Pipeline::add`](super::Pipeline::add).
     pub(super) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
         let open = self.open.lock().await;
-        self.begin(&open, consumer).await
+        self.check_startable(consumer.name())?;
+        if self.cluster.is_none() {
+            return self.begin(&open, consumer).await;
+        }
+        // So it starts at the same event in shares that another instance holds.
+        let start = self.introduce(consumer.name()).await;
+        let start = start.map_err(Error::journal)?;
+        self.begin_shared(&open, consumer, start).await;
+        Ok(())
     }
 
     /// Starts a consumer in place of the one with its name, whose attempts are broken off.
@@ -80,7 +91,14 @@ impl Dispatch {
         let open = self.open.lock().await;
         let _renewal = self.renewal(consumer.name());
         self.end(consumer.name()).await;
-        self.begin(&open, consumer).await
+        self.check_startable(consumer.name())?;
+        if self.cluster.is_none() {
+            return self.begin(&open, consumer).await;
+        }
+        // All instances know it already.
+        let start = self.journal.tail().head();
+        self.begin_shared(&open, consumer, start).await;
+        Ok(())
     }
 
     /// Stops a consumer. Its attempts are broken off, and its progress is kept.
@@ -112,29 +130,28 @@ impl Dispatch {
         self.metrics.removed(name, &Outcome::NAMES);
     }
 
-    /// Opens a share: starts all consumers in it. Returns whether one of them cannot start yet.
-    pub(super) async fn open_share(&self, share: &OpenShare) -> bool {
+    /// Opens a share: starts all consumers in it.
+    pub(super) async fn open_share(&self, share: &OpenShare) {
         let mut open = self.open.lock().await;
         open.insert(share.desk.share(), share.clone());
-        let is_left = self.start_left(share).await;
+        self.start_in([share]).await;
         self.opened.notify_one();
-        is_left
     }
 
-    /// Starts the consumers that could not start when the share was opened. Returns whether one is left; none is
-    /// when the share was closed.
-    pub(super) async fn complete_share(&self, share: &OpenShare) -> bool {
+    /// Starts the consumers that could not start yet in an open share. Returns whether one is left.
+    pub(super) async fn start_again(&self) -> bool {
         let open = self.open.lock().await;
-        let now = open.get(&share.desk.share());
-        if !now.is_some_and(|now| Arc::ptr_eq(&now.desk, &share.desk)) {
-            return false;
-        }
-        for WantedConsumer { consumer, start } in self.left(share.desk.share()) {
-            if let Err(error) = self.introduce_again(consumer.name(), start).await {
-                log::debug!("{}: it cannot be added again now: {error}", consumer.name());
+        let left = open.keys().flat_map(|share| self.left(*share));
+        let left: BTreeMap<_, _> = left
+            .map(|one| (one.consumer.name().to_owned(), one.start))
+            .collect();
+        for (name, start) in left {
+            if let Err(error) = self.introduce_again(&name, start).await {
+                log::debug!("{name}: it cannot be added again now: {error}");
             }
         }
-        self.start_left(share).await
+        let left = open.values().map(|share| self.start_left(share));
+        join_all(left).await.contains(&true)
     }
 
     /// Adds a consumer again where the journal does not know it any more: a database that has gone back behind its start
@@ -267,21 +284,44 @@ impl Dispatch {
         Ok(head)
     }
 
+    fn check_startable(&self, name: &str) -> Result<(), Error> {
+        if self.runners.have_stopped() || self.wanted().contains_key(name) {
+            let why = format!("{name} runs already, or everything is being stopped");
+            return Err(Error::journal(why));
+        }
+        Ok(())
+    }
+
+    /// Starts a consumer on an instance that shares its journal. In an open share in which it cannot start now that
+    /// is tried again.
+    async fn begin_shared(
+        &self,
+        open: &BTreeMap<Share, OpenShare>,
+        consumer: Consumer,
+        start: Seq,
+    ) {
+        let (name, consumer) = (consumer.name().to_owned(), Arc::new(consumer));
+        self.metrics.started(&name);
+        self.wanted()
+            .insert(name, WantedConsumer { consumer, start });
+        self.start_in(open.values()).await;
+    }
+
+    /// Starts the consumers that do not run in these open shares; later those that cannot start now.
+    async fn start_in(&self, open: impl IntoIterator<Item = &OpenShare>) {
+        let left = open.into_iter().map(|share| self.start_left(share));
+        if join_all(left).await.contains(&true) {
+            self.left.notify_one();
+        }
+    }
+
+    /// Starts a consumer on a single machine.
     async fn begin(
         &self,
         open: &BTreeMap<Share, OpenShare>,
         consumer: Consumer,
     ) -> Result<(), Error> {
         let (name, consumer) = (consumer.name().to_owned(), Arc::new(consumer));
-        if self.runners.have_stopped() || self.wanted().contains_key(&name) {
-            let why = format!("{name} runs already, or everything is being stopped");
-            return Err(Error::journal(why));
-        }
-        let mut start = 0;
-        if self.cluster.is_some() {
-            // So it starts at the same event in shares that another instance holds.
-            start = self.introduce(&name).await.map_err(Error::journal)?;
-        }
         let made = open.values().map(|share| self.make(&consumer, share));
         let made = try_join_all(made).await.map_err(Error::journal)?;
         if let Err(error) = self.start(made) {
@@ -290,6 +330,7 @@ impl Dispatch {
             return Err(error);
         }
         self.metrics.started(&name);
+        let start = 0;
         self.wanted()
             .insert(name, WantedConsumer { consumer, start });
         Ok(())

@@ -11,11 +11,11 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::dispatch::{Dispatch, OpenShare};
+use super::dispatch::{Dispatch, OpenShare, Renewal};
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
 use super::shares::Shares;
-use super::{commands, gathering};
+use super::{commands, gathering, shares};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners, Saved};
@@ -83,6 +83,7 @@ impl Pipeline {
             wanted: Mutex::default(),
             renewed: Mutex::default(),
             opened: Notify::new(),
+            left: Notify::new(),
         });
         let housekeeper = watch::Sender::new(dispatch.cluster.is_none());
         let pipeline = Self {
@@ -125,6 +126,10 @@ impl Pipeline {
             cluster.measure(dispatch.metrics.append_lock());
             let shares = Shares::new(dispatch, cluster, self.housekeeper.clone());
             dispatch.runners.spawn(|stop| shares.run(stop));
+            let starting = Arc::clone(dispatch);
+            dispatch
+                .runners
+                .spawn(|stop| shares::start_left(starting, stop));
             let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));
             let (gathering, asked) = (Arc::clone(&dispatch), Arc::clone(&cluster));
             dispatch
@@ -150,7 +155,7 @@ impl Pipeline {
     /// # Errors
     ///
     /// When a consumer of its name runs, when all have been stopped, or when the journal cannot say how
-    /// far it had come.
+    /// far it had come. Where several instances share the journal, one that is known to it starts later then.
     pub(crate) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
         self.dispatch.add(consumer).await
     }
@@ -238,12 +243,16 @@ impl Pipeline {
         self.dispatch.forget_metrics(name);
     }
 
+    /// As long as what is returned lives, commands for this consumer wait, though it may not run.
+    pub(crate) fn renewal(&self, name: &str) -> Renewal<'_> {
+        self.dispatch.renewal(name)
+    }
+
     /// Starts the consumer that `make` makes, in place of the one with its name, which is retired. If the journal
     /// cannot say how far it had come, that is tried again until it can, or everything stops.
     pub(crate) async fn renew(&self, make: impl Fn() -> Consumer) {
         let name = make().name().to_owned();
-        // Commands for it wait, and are not taken for those of a consumer that is none here.
-        let _renewal = self.dispatch.renewal(&name);
+        let _renewal = self.renewal(&name);
         self.retire(&name).await;
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.add(make()).await {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -42,10 +42,6 @@ enum Place {
 #[derive(Debug)]
 enum Done {
     Opened,
-    /// Some consumers cannot start in it yet.
-    PartlyOpened(OpenShare),
-    /// They have started, or it was closed.
-    Completed,
     /// It cannot be opened now.
     Failed,
     Closed,
@@ -174,25 +170,8 @@ impl Shares {
             };
             let hold = Some(Hold::new(&cluster, &held, grant));
             let open = OpenShare { desk, hold };
-            match dispatch.open_share(&open).await {
-                true => Done::PartlyOpened(open),
-                false => Done::Opened,
-            }
-        });
-    }
-
-    /// Tries the consumers again that could not start in an open share.
-    fn complete(&mut self, open: OpenShare) {
-        let dispatch = Arc::clone(&self.dispatch);
-        self.work(open.desk.share(), async move {
-            let mut pause = OPEN_PAUSE;
-            loop {
-                dispatch.clock.sleep(pause).await;
-                if !dispatch.complete_share(&open).await {
-                    return Done::Completed;
-                }
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+            dispatch.open_share(&open).await;
+            Done::Opened
         });
     }
 
@@ -247,19 +226,44 @@ impl Shares {
             Err(error) => return log::error!("work on a share has failed: {error}"),
         };
         match done {
-            Done::Opened => self.opened(share),
-            Done::PartlyOpened(open) => {
-                self.opened(share);
-                self.complete(open);
+            Done::Opened => {
+                if let Some(Place::Opening(grant)) = self.places.get(&share).copied() {
+                    self.places.insert(share, Place::Open(grant));
+                }
             }
             Done::Failed | Done::Closed => drop(self.places.remove(&share)),
-            Done::Completed => {}
         }
     }
+}
 
-    fn opened(&mut self, share: Share) {
-        if let Some(Place::Opening(grant)) = self.places.get(&share).copied() {
-            self.places.insert(share, Place::Open(grant));
+/// Tries the consumers again that cannot start in an open share yet, until told to stop.
+pub(super) async fn start_left(dispatch: Arc<Dispatch>, mut stop: watch::Receiver<bool>) {
+    let clock = &dispatch.clock;
+    let (mut pause, mut due) = (OPEN_PAUSE, None);
+    while !*stop.borrow() {
+        let again = async {
+            match due {
+                Some(due) => {
+                    let left = Instant::saturating_duration_since(&due, clock.monotonic());
+                    clock.sleep(left).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stop.changed() => {}
+            () = again => {
+                let is_left = dispatch.start_again().await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                due = is_left.then(|| clock.monotonic() + pause);
+            }
+            () = dispatch.left.notified() => {
+                // What is left now is tried soon, also beside what has been left for long.
+                pause = OPEN_PAUSE;
+                let soon = clock.monotonic() + pause;
+                due = Some(due.map_or(soon, |due| soon.min(due)));
+            }
         }
     }
 }

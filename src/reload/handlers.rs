@@ -58,6 +58,7 @@ impl Slot {
         if *done == self.wanted().number {
             return;
         }
+        let _renewal = pipeline.renewal(name);
         pipeline.retire(name).await;
         // A later reload may have changed it meanwhile.
         let Wanted { number, make } = self.wanted().clone();

@@ -230,7 +230,8 @@ impl Registry {
             self.pipeline.stop_consumer(&consumer).await;
             log::warn!("subscription {key}: nothing is sent, its events wait: {rejected}");
         } else if staying.is_none() {
-            if before.is_none() {
+            // Where several instances share the journal, its document has introduced it.
+            if before.is_none() && !self.pipeline.is_shared() {
                 self.pipeline.introduce(&consumer).await?;
             }
             self.pipeline.replace(self.consumer(&entry)).await?;

@@ -208,7 +208,9 @@ impl Registry {
     /// Lets the consumer of a subscription finish its attempts, then starts it as it is wanted now. Changes by the
     /// API do not wait for the attempts.
     pub(super) async fn renew(self: &Arc<Self>, key: &SubscriptionKey, is_altered: bool) {
-        self.pipeline.retire(&key.consumer()).await;
+        let consumer = key.consumer();
+        let _renewal = self.pipeline.renewal(&consumer);
+        self.pipeline.retire(&consumer).await;
         let start = || async {
             let _one_at_a_time = self.changes.lock().await;
             self.start_consumer(key).await

@@ -229,10 +229,10 @@ async fn nothing_starts_in_a_share_that_is_not_held() {
     };
     let dispatch = &world.pipeline.dispatch;
     // It was lost while it opened.
-    assert!(dispatch.open_share(&open).await);
+    dispatch.open_share(&open).await;
     assert_eq!(instance.runs("handler:one"), 0);
     held.send_replace(BTreeMap::from([(share, grant)]));
-    assert!(!dispatch.complete_share(&open).await);
+    assert!(!dispatch.start_again().await);
     assert_eq!(instance.runs("handler:one"), 1);
     // It was lost, and nothing has told the runner yet.
     held.send_replace(BTreeMap::new());
@@ -332,6 +332,39 @@ async fn one_that_cannot_start_holds_up_no_other() {
     until("carried out", || cluster.left().is_empty()).await;
     world.pipeline.stop().await;
     assert_eq!(bad.all_left(), []);
+}
+
+/// As a subscription that is changed while the database does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_replaced_starts_when_it_can() {
+    let Instance { world, cluster } = &Instance::alone();
+    let runs = |name: &str| {
+        let living = world.pipeline.dispatch.runners.living().controls();
+        living.iter().filter(|one| one.name() == name).count()
+    };
+    let mut before = world.add("handler:one").await;
+    until("opened", || runs("handler:one") == 2).await;
+    cluster.is_readable("handler:one", false);
+    let (mut one, consumer) = world.consumer("handler:one");
+    world.pipeline.replace(consumer).await.unwrap();
+    assert_eq!(runs("handler:one"), 0);
+    world.append(1).await;
+    // What is asked of it waits as well.
+    let controls = world.pipeline.consumers().remove(0);
+    let paused = controls.pause(true);
+    let readable = async {
+        until("asked", || cluster.left().len() == 2).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(cluster.left().len(), 2);
+        cluster.is_readable("handler:one", true);
+    };
+    let (paused, ()) = futures_util::future::join(paused, readable).await;
+    assert_eq!(paused, Some(Ok(())));
+    let controls = world.pipeline.consumers().remove(0);
+    assert_eq!(controls.pause(false).await, Some(Ok(())));
+    assert_eq!(one.next().await, (1, 1));
+    world.pipeline.stop().await;
+    assert_eq!(before.all_left(), []);
 }
 
 /// A reload starts it again while the database does not answer.
