@@ -136,17 +136,14 @@ impl ConsumerControls {
         self
     }
 
-    /// The shares in which it runs here.
-    fn own_shares(&self) -> Vec<Share> {
-        self.runners.iter().map(|(share, _)| *share).collect()
-    }
-
-    /// What was saved last in the shares of other instances.
-    async fn saved_elsewhere(&self) -> Vec<(Share, SavedProgress)> {
-        match &self.elsewhere {
-            Some(elsewhere) => elsewhere.saved(&self.name, &self.own_shares()).await,
-            None => Vec::new(),
-        }
+    /// What was saved last in the shares whose runners have not answered: those of other instances, and one that was
+    /// closed since.
+    async fn saved_elsewhere<T>(&self, answered: &[(Share, T)]) -> Vec<SavedProgress> {
+        let Some(elsewhere) = &self.elsewhere else {
+            return Vec::new();
+        };
+        let own: Vec<Share> = answered.iter().map(|(share, _)| *share).collect();
+        elsewhere.saved(&self.name, &own).await
     }
 
     /// Groups the controls of single shares by consumer, in their order.
@@ -186,23 +183,28 @@ impl ConsumerControls {
 
     /// What the consumer has done with the events of each share.
     pub(crate) async fn events(&self) -> Vec<EventStates> {
-        let mut all = self.ask_all(Command::Events).await;
-        let saved = self.saved_elsewhere().await;
-        all.extend(saved.iter().map(|(_, saved)| states(saved)));
-        all
+        let own = self.ask_all(Command::Events).await;
+        let saved = self.saved_elsewhere(&own).await;
+        let own = own.into_iter().map(|(_, own)| own);
+        own.chain(saved.iter().map(states)).collect()
     }
 
     /// The consumer's state; `None` when it has ended.
     pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
-        let own = self.ask_all(Command::Status).await.into_iter();
+        let mut own = self.ask_all(Command::Status).await;
         let Some(elsewhere) = &self.elsewhere else {
+            let own = own.into_iter().map(|(_, own)| own);
             return own.reduce(ConsumerStatus::and);
         };
-        let saved = self.saved_elsewhere().await;
-        let others = saved.iter().map(|(_, saved)| elsewhere.status(saved));
+        let progress = self.ask_all(Command::Events).await;
+        // One that was closed in between counts as what it has saved.
+        own.retain(|(share, _)| progress.iter().any(|(other, _)| other == share));
+        let saved = self.saved_elsewhere(&progress).await;
+        let own = own.into_iter().map(|(_, own)| own);
+        let others = saved.iter().map(|saved| elsewhere.status(saved));
         let mut all = own.chain(others).reduce(ConsumerStatus::and)?;
-        let mut progress = self.ask_all(Command::Events).await;
-        progress.extend(saved.iter().map(|(_, saved)| states(saved)));
+        let progress = progress.into_iter().map(|(_, own)| own);
+        let progress: Vec<_> = progress.chain(saved.iter().map(states)).collect();
         all.unsettled = elsewhere.unsettled(&progress);
         Some(all)
     }
@@ -210,9 +212,11 @@ impl ConsumerControls {
     /// The same of the shares where it runs here.
     pub(crate) async fn own_status(&self) -> Option<ConsumerStatus> {
         let shares = self.ask_all(Command::Status).await.into_iter();
-        let mut own = shares.reduce(ConsumerStatus::and)?;
+        let mut own = shares.map(|(_, own)| own).reduce(ConsumerStatus::and)?;
         if let Some(elsewhere) = &self.elsewhere {
-            own.unsettled = elsewhere.unsettled(&self.ask_all(Command::Events).await);
+            let progress = self.ask_all(Command::Events).await.into_iter();
+            let progress: Vec<_> = progress.map(|(_, own)| own).collect();
+            own.unsettled = elsewhere.unsettled(&progress);
         }
         Some(own)
     }
@@ -220,7 +224,7 @@ impl ConsumerControls {
     /// What is held up; at most `most` conversations and sessions.
     pub(crate) async fn held_up(&self, most: usize) -> HeldUp {
         let mut all = HeldUp::default();
-        for share in self.ask_all(|answer| Command::HeldUp(most, answer)).await {
+        for (_, share) in self.ask_all(|answer| Command::HeldUp(most, answer)).await {
             all.conversations.extend(share.conversations);
             all.sessions.extend(share.sessions);
             all.options = all.options.or(share.options);
@@ -245,7 +249,7 @@ impl ConsumerControls {
     /// The same in the shares where it runs here.
     pub(super) async fn pause_here(&self, paused: bool) -> Option<Result<(), Unavailable>> {
         let told = self.ask_all(|answer| Command::Pause(paused, answer)).await;
-        told.into_iter().reduce(Result::and)
+        told.into_iter().map(|(_, told)| told).reduce(Result::and)
     }
 
     /// Replays these events. Returns when the replay will happen even if the process ends; `None` when the
@@ -311,9 +315,10 @@ impl ConsumerControls {
     /// The newest replays of the consumer, oldest first.
     pub(crate) async fn replays(&self) -> Vec<Replay> {
         let mut all: Vec<Replay> = Vec::new();
-        let own = self.ask_all(Command::Replays).await.into_iter().flatten();
-        let saved = self.saved_elsewhere().await.into_iter();
-        for replay in own.chain(saved.flat_map(|(_, saved)| saved.replays)) {
+        let own = self.ask_all(Command::Replays).await;
+        let saved = self.saved_elsewhere(&own).await.into_iter();
+        let own = own.into_iter().flat_map(|(_, own)| own);
+        for replay in own.chain(saved.flat_map(|saved| saved.replays)) {
             match all.iter_mut().find(|other| other.id == replay.id) {
                 Some(other) => other.add(&replay),
                 None => all.push(replay),
@@ -331,7 +336,7 @@ impl ConsumerControls {
     pub(crate) async fn cancel_replay(&self, id: Uuid) -> Option<Result<(), Unavailable>> {
         let Some(elsewhere) = &self.elsewhere else {
             let asked = self.ask_all(|answer| Command::CancelReplay(id, answer));
-            let saving = asked.await.into_iter().flatten();
+            let saving = asked.await.into_iter().filter_map(|(_, saving)| saving);
             let saved = join_all(saving.map(saved_by)).await;
             return saved.into_iter().reduce(Result::and);
         };
@@ -404,13 +409,16 @@ impl ConsumerControls {
 
     /// Asks all runners at the same time. Those that have ended do not answer, and none does while one
     /// waits to start again.
-    async fn ask_all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<T> {
+    async fn ask_all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<(Share, T)> {
         if !self.is_up() {
             return Vec::new();
         }
         let runners = self.runners.iter();
-        let answers = join_all(runners.map(|(_, commands)| ask(commands, &command))).await;
-        answers.into_iter().flatten().collect()
+        let answers = runners.map(async |(share, commands)| {
+            let answer = ask(commands, &command).await?;
+            Some((*share, answer))
+        });
+        join_all(answers).await.into_iter().flatten().collect()
     }
 }
 

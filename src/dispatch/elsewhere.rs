@@ -70,7 +70,7 @@ impl Differences {
 
 impl Elsewhere {
     /// What was saved last in the shares but these. A share that cannot be read now is left out.
-    pub(super) async fn saved(&self, consumer: &str, own: &[Share]) -> Vec<(Share, Saved)> {
+    pub(super) async fn saved(&self, consumer: &str, own: &[Share]) -> Vec<Saved> {
         self.cluster.gather(Gathered::Progress).await;
         let all = match self.cluster.saved(consumer).await {
             Ok(all) => all,
@@ -80,7 +80,7 @@ impl Elsewhere {
             }
         };
         let others = all.into_iter().filter(|(share, _)| !own.contains(share));
-        let others = others.filter_map(|(share, saved)| Some((share, Saved::decode(&saved)?)));
+        let others = others.filter_map(|(_, saved)| Saved::decode(&saved));
         others.collect()
     }
 
