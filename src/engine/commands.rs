@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::dispatch::Dispatch;
+use super::dispatch::{Dispatch, OpenShare};
 use crate::dispatch::{ConsumerControls, deleted_by};
-use crate::journal::{Cluster, Seq, Share, Unavailable};
+use crate::journal::{Cluster, Grant, Seq, Unavailable};
 
 /// Carries out commands in their order, until told to stop. A command is removed when its effect is saved; after a
 /// crash in between it is carried out again, which changes nothing.
@@ -21,12 +21,15 @@ pub(super) async fn run(
     let mut newest = cluster.watch_commands();
     while !*stop.borrow() {
         newest.borrow_and_update();
-        let shares: Vec<Share> = dispatch.open.lock().await.keys().copied().collect();
+        let open: Vec<OpenShare> = dispatch.open.lock().await.values().cloned().collect();
+        let grants = open
+            .iter()
+            .filter_map(|open| Some(open.hold.as_ref()?.grant()));
         // At the same time: each waits until its effect is saved.
-        let carried = shares.iter().map(async |share| {
-            let carried = carry_out(&dispatch, cluster.as_ref(), *share).await;
+        let carried = grants.map(async |grant| {
+            let carried = carry_out(&dispatch, cluster.as_ref(), grant).await;
             carried.unwrap_or_else(|error| {
-                log::debug!("share {share}: commands wait: {error}");
+                log::debug!("share {}: commands wait: {error}", grant.share);
                 true
             })
         });
@@ -54,19 +57,19 @@ pub(super) async fn run(
 async fn carry_out(
     dispatch: &Dispatch,
     cluster: &dyn Cluster,
-    share: Share,
+    grant: Grant,
 ) -> Result<bool, Unavailable> {
     // Consumers that do not run yet. What is for one of them stays in order; others go on.
     let mut waiting = BTreeSet::new();
-    for command in cluster.commands(share).await? {
+    for command in cluster.commands(grant.share).await? {
         if waiting.contains(&command.consumer) {
             continue;
         }
         let running = dispatch.runners.living().controls().into_iter();
-        let mut running = running.filter(|one| one.is_in(share));
+        let mut running = running.filter(|one| one.is_in(grant.share));
         if let Some(bodies) = deleted_by(&command) {
             pass_deleted(dispatch, running, &bodies).await;
-            cluster.remove_command(command.id).await?;
+            cluster.remove_command(grant, command.id).await?;
             continue;
         }
         let is_done = match running.find(|one| one.name() == command.consumer) {
@@ -75,7 +78,7 @@ async fn carry_out(
             None => !dispatch.is_wanted(&command.consumer),
         };
         if is_done {
-            cluster.remove_command(command.id).await?;
+            cluster.remove_command(grant, command.id).await?;
         } else {
             waiting.insert(command.consumer);
         }

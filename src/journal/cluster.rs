@@ -95,12 +95,13 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// If they cannot be read now.
     async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable>;
 
-    /// Removes a command that was carried out.
+    /// Removes a command that was carried out, unless its share is not held by this grant any more: then the next
+    /// holder carries it out again.
     ///
     /// # Errors
     ///
     /// If that cannot be stored now.
-    async fn remove_command(&self, id: u64) -> Result<(), Unavailable>;
+    async fn remove_command(&self, grant: Grant, id: u64) -> Result<(), Unavailable>;
 
     /// Says that this instance has applied all changes of documents up to this one.
     fn applied(&self, version: Version);
@@ -269,6 +270,10 @@ impl Hold {
             held: held.clone(),
             grant,
         }
+    }
+
+    pub(crate) fn grant(&self) -> Grant {
+        self.grant
     }
 
     /// Whether it may not: another instance may have the share, or the lease has passed. An instance that was taken for

@@ -273,8 +273,11 @@ impl Cluster for FakeCluster {
         Ok(left)
     }
 
-    async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
-        self.commands.all.lock().unwrap().remove(&id);
+    async fn remove_command(&self, grant: Grant, id: u64) -> Result<(), Unavailable> {
+        let held = self.held.borrow().get(&grant.share).copied();
+        if held.is_some_and(|held| held.is_like(&grant)) {
+            self.commands.all.lock().unwrap().remove(&id);
+        }
         Ok(())
     }
 

@@ -67,8 +67,8 @@ impl Cluster for Postgres {
         Postgres::commands(self, share).await
     }
 
-    async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
-        Postgres::remove_command(self, id).await
+    async fn remove_command(&self, grant: Grant, id: u64) -> Result<(), Unavailable> {
+        Postgres::remove_command(self, grant, id).await
     }
 
     async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {

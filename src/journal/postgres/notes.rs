@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::journal::Postgres;
 use super::sql::{number, signed};
-use crate::journal::{Share, ShareCommand, Unavailable};
+use crate::journal::{Grant, Share, ShareCommand, Unavailable};
 
 /// What the index of one instance knows beside the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +111,15 @@ impl Postgres {
         Ok(())
     }
 
-    /// Removes a command that was carried out.
+    /// Removes a command that was carried out, unless its share is not held by this grant any more.
     ///
     /// # Errors
     ///
     /// If that cannot be stored now.
-    pub async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
-        let removed = self.shared.link.call(REMOVE_COMMAND, &[&signed(id)]).await;
+    pub async fn remove_command(&self, grant: Grant, id: u64) -> Result<(), Unavailable> {
+        let (id, epoch) = (signed(id), signed(grant.epoch));
+        let values: [&(dyn ToSql + Sync); 3] = [&id, &grant.holder, &epoch];
+        let removed = self.shared.link.call(REMOVE_COMMAND, &values).await;
         removed.map(drop)
     }
 
@@ -158,7 +160,9 @@ const ADD_COMMANDS: &str = "WITH added AS (INSERT INTO command (share, consumer,
     SELECT c.share, $2, c.body FROM unnest($1::int[], $3::bytea[]) AS c (share, body) RETURNING id) \
     SELECT array_agg(id), pg_notify(current_schema(), 'c' || max(id)) FROM added";
 const LEFT: &str = "SELECT EXISTS (SELECT FROM command WHERE id = ANY ($1))";
-const REMOVE_COMMAND: &str = "DELETE FROM command WHERE id = $1";
+const REMOVE_COMMAND: &str = "WITH held AS (SELECT no FROM share WHERE holder = $2 AND epoch = $3 \
+    AND no = (SELECT share FROM command WHERE id = $1) FOR SHARE) \
+    DELETE FROM command WHERE id = $1 AND share IN (SELECT no FROM held)";
 const COMMANDS: &str = "SELECT id, consumer, body FROM command WHERE share = $1 ORDER BY id";
 
 /// Between looks whether commands were carried out.

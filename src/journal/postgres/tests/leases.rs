@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{HANG, open, options, server};
 use crate::journal::contract::{change, letter, letters, new, numbered, only_head, save};
@@ -93,6 +94,41 @@ async fn shares_are_divided_fairly() {
         own.keys().all(|share| !others.contains_key(share)),
         "{own:?} {others:?}"
     );
+}
+
+/// The former one may have carried it out after the next one took the share.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_holder_of_a_share_removes_its_commands() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = long(options(server));
+    let first = open(&options).await;
+    let grant = holds_all(&mut first.held(), 4).await[&1];
+    let asked = [(1, b"pause".to_vec()), (2, b"pause".to_vec())];
+    let asked = first.command("handler:x", &asked).await.unwrap();
+    let left = async || first.commands(1).await.unwrap().len();
+    let others = [
+        Grant {
+            epoch: grant.epoch - 1,
+            ..grant
+        },
+        Grant {
+            epoch: grant.epoch + 1,
+            ..grant
+        },
+        Grant {
+            holder: Uuid::nil(),
+            ..grant
+        },
+    ];
+    for other in others {
+        first.remove_command(other, asked[0]).await.unwrap();
+        assert_eq!(left().await, 1);
+    }
+    first.remove_command(grant, asked[0]).await.unwrap();
+    assert_eq!(left().await, 0);
+    assert_eq!(first.commands(2).await.unwrap().len(), 1);
 }
 
 /// A graceful stop gives the shares back at once; another instance takes them without waiting for a lease.

@@ -177,7 +177,7 @@ impl Instance {
             return None;
         }
         if is_saved {
-            database.remove_command(grant.share, command);
+            database.remove_command(grant, command);
             return Some("has carried out a command");
         }
         let is_saved = database.set_value(grant, command);
@@ -233,8 +233,10 @@ impl Database {
             .map(|left| left.1)
     }
 
-    fn remove_command(&mut self, share: Share, command: Ordered) {
-        self.commit().commands.remove(&(share, command));
+    fn remove_command(&mut self, grant: Grant, command: Ordered) {
+        if self.is_held(grant) {
+            self.commit().commands.remove(&(grant.share, command));
+        }
     }
 
     fn value(&self, share: Share) -> Ordered {
