@@ -230,6 +230,13 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    /// Otherwise it would go on without what answers its requests.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// How long a graceful stop waits for work that runs.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 

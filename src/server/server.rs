@@ -23,7 +23,8 @@ use crate::gateway::Registrars;
 use crate::relay::RelayedTo;
 use crate::settings::{AdminSettings, Settings};
 
-/// A server that runs in the background.
+/// A server that runs in the background. [`Server::stop`] stops it gracefully; dropping it breaks off what runs, as if
+/// the process had ended.
 ///
 /// ```
 /// # #[actix_web::main]

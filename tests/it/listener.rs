@@ -1,10 +1,14 @@
 //! Every row of the public listener's table, over a real socket, the odd ones with hand-made bytes.
 
-use offhook::signature::Encoding;
-use offhook::testing::{TestEvent, TestRequest};
-use offhook::{EventKind, HandlerOptions};
+use std::time::Duration;
 
-use crate::support::{DOCUMENTED, KEY, Raw, recording, secret, signed, until_metric};
+use offhook::signature::Encoding;
+use offhook::testing::{self, TempJournal, TestEvent, TestRequest};
+use offhook::{EventKind, HandlerOptions, Offhook};
+
+use crate::support::{
+    DOCUMENTED, KEY, Raw, bounded, recording, secret, signed, source, until_metric,
+};
 
 const RECEIVED: &str = r#"{"status":"received"}"#;
 const INVALID: &str = r#"{"error":"Invalid signature"}"#;
@@ -452,4 +456,37 @@ async fn a_handler_sees_only_what_it_wants() {
     assert_eq!(some.events().len(), 1);
     assert_eq!(some.events()[0].kind(), EventKind::Status);
     server.stop().await;
+}
+
+/// As when a program that embeds it fails, and tries again.
+#[actix_web::test]
+async fn a_server_that_is_dropped_serves_nothing() {
+    let journal = TempJournal::new();
+    let offhook = || {
+        Offhook::builder()
+            .source(source())
+            .journal(journal.settings())
+    };
+    let server = testing::start(offhook()).await;
+    let addresses = [server.public_address(), server.admin_address().unwrap()];
+    drop(server);
+    let nothing_listens = async {
+        for address in addresses {
+            while tokio::net::TcpStream::connect(address).await.is_ok() {
+                actix_rt::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    };
+    bounded(nothing_listens).await;
+    // What it had is free again.
+    let started = async {
+        loop {
+            let again = offhook().bind(addresses[0]).without_admin().start().await;
+            match again {
+                Ok(server) => return server,
+                Err(_) => actix_rt::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    bounded(started).await.stop().await;
 }
