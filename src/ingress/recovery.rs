@@ -99,10 +99,10 @@ impl Ingress {
         if kept.lacks(&served.needed) {
             return None;
         }
-        let (headers, body) = (kept.headers(), kept.body()?.clone());
+        let body = kept.body()?.clone();
         let verified = served
             .verify
-            .verify_again(&headers, kept.session_in_path(), body, kept.at)
+            .verify_again(&kept.head(), kept.session(), body, kept.at)
             .ok()?;
         let answer = served.handshake.and_then(|of| of(verified.body()));
         Some({ answer.is_none() }.then(|| {

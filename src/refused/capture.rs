@@ -36,6 +36,8 @@ pub(super) struct Capture {
     pub(super) at: Timestamp,
     pub(super) source: Option<Arc<str>>,
     pub(super) session: Option<String>,
+    /// The path and the query as they were sent.
+    pub(super) target: String,
     pub(super) path: String,
     pub(super) method: String,
     pub(super) peer: Option<SocketAddr>,
@@ -50,7 +52,7 @@ pub(super) struct Capture {
 pub(super) enum CapturedBody {
     /// With its share of the budget for bodies, until it is in the pool.
     Read(Box<Unverified>),
-    /// There is no room for it on the way, or for the headers that it needs.
+    /// There is no room for it on the way, or for the headers or the address that it needs.
     Left(u64),
     Unread,
 }
@@ -59,12 +61,16 @@ impl Capture {
     pub(super) fn new(id: Uuid, now: Timestamp, arrived: Arrived<'_>) -> Self {
         let head = arrived.head;
         let at = arrived.request.as_ref();
-        let (headers, is_whole) = headers(head.headers(), arrived.needed);
+        let (headers, has_needed) = headers(head.headers(), arrived.needed);
+        let target = head.uri.path_and_query();
+        let target = target.map_or("", |target| target.as_str());
+        let is_whole = has_needed && target.len() <= LONGEST_TARGET;
         Self {
             id,
             at: at.map_or(now, |request| request.received_at),
             source: arrived.source.cloned(),
             session: arrived.session.map(|session| cut(session, LONGEST_SESSION)),
+            target: cut(target, LONGEST_TARGET),
             path: cut(arrived.path, LONGEST_PATH),
             method: cut(head.method.as_str(), LONGEST_METHOD),
             peer: head.peer_addr,
@@ -73,7 +79,7 @@ impl Capture {
             declared: declared(head.headers()),
             body: match arrived.request {
                 None => CapturedBody::Unread,
-                // Without a header that it is judged by it would be another request.
+                // Without a header or a part of the address that it is judged by it would be another request.
                 Some(request) if !is_whole => CapturedBody::Left(request.body.len() as u64),
                 Some(request) => CapturedBody::Read(request),
             },
@@ -171,6 +177,7 @@ const MOST_HEADERS: usize = 96;
 /// In bytes, as the next ones.
 const LONGEST_NAME: usize = 128;
 const LONGEST_PATH: usize = 1024;
+const LONGEST_TARGET: usize = 4096;
 const LONGEST_SESSION: usize = 4096;
 const LONGEST_METHOD: usize = 32;
 

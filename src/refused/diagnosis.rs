@@ -59,7 +59,7 @@ pub(super) fn of_head(
     let finding = match kept.cause {
         Cause::Signature | Cause::Malformed if kept.body().is_some() => return None,
         Cause::Signature | Cause::Malformed if matches!(kept.body, Body::Hash(_)) => {
-            let why = "the body, or a header that it needs, is not kept, so nothing can be tried";
+            let why = "the body, or a header or the address that it needs, is not kept, so nothing can be tried";
             return Some(Diagnosis::Skipped(vec![Finding::new("unexplained", why)]));
         }
         Cause::NoSignature if source.is_some_and(|source| source.path_token.is_some()) => {
@@ -139,10 +139,10 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
             "the value of a header that the source needs now is not kept, so nothing can be tried";
         return vec![Finding::new("unexplained", why)];
     }
-    let (headers, session) = (kept.headers(), kept.session_in_path());
+    let head = kept.head();
     let refusal = match source
         .verify
-        .verify_again(&headers, session, body.clone(), kept.at)
+        .verify_again(&head, kept.session(), body.clone(), kept.at)
     {
         Ok(_) => {
             let why = "the settings that run now accept it";
@@ -156,7 +156,7 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
         Err(refusal) => refusal,
     };
     let signs = |source: &KnownSource, secret: &Secret| {
-        is_signed(source.scheme.as_ref(), &headers, body, secret, kept.at)
+        is_signed(source.scheme.as_ref(), &head, body, secret, kept.at)
     };
     // First whose secret it is: the mistakes with one secret cost more than one try with each.
     if matches!(refusal, Refusal::Mismatch | Refusal::OwnSecrets)
@@ -172,7 +172,7 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
     // Not with those of other sessions: their holders may not pass for senders of this one.
     let mut first = None;
     for secret in tried.take(MOST_EXPLAINED) {
-        let findings = diagnose(source.scheme.as_ref(), &headers, body, secret, kept.at);
+        let findings = diagnose(source.scheme.as_ref(), &head, body, secret, kept.at);
         if explains(&findings) {
             return findings;
         }

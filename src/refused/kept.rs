@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::cause::Cause;
 use crate::Timestamp;
+use crate::signature::KeptHead;
 
 /// A refused request. It proves nothing about its sender.
 pub(crate) struct Kept {
@@ -19,6 +20,8 @@ pub(crate) struct Kept {
     pub(super) session: Option<String>,
     /// Whether the session may be shown.
     pub(super) is_session_shown: bool,
+    /// Its path and query as they were sent, if its body is kept. Not shown.
+    pub(super) target: String,
     /// As it is shown.
     pub(super) path: String,
     pub(super) method: String,
@@ -56,6 +59,7 @@ impl Kept {
         });
         let texts = [
             self.session.as_ref().map_or(0, String::len),
+            self.target.len(),
             self.path.len(),
             self.method.len(),
             self.peer.as_ref().map_or(0, String::len),
@@ -77,12 +81,7 @@ impl Kept {
         self.session.as_deref()
     }
 
-    /// The same, with the path.
-    pub(crate) fn session_in_path(&self) -> Option<(&str, &str)> {
-        Some((self.session()?, &self.path))
-    }
-
-    /// The same as it is shown.
+    /// The session as it is shown.
     pub(super) fn shown_session(&self) -> Option<&str> {
         let session = self.session()?;
         Some(if self.is_session_shown {
@@ -98,8 +97,16 @@ impl Kept {
     }
 
     /// The headers whose values are kept.
-    pub(crate) fn headers(&self) -> HeaderMap {
+    pub(super) fn headers(&self) -> HeaderMap {
         header_map(&self.headers)
+    }
+
+    /// What a scheme may judge it by, beside its body.
+    pub(crate) fn head(&self) -> KeptHead<'_> {
+        KeptHead {
+            headers: self.headers(),
+            target: &self.target,
+        }
     }
 
     /// Whether it came with one of these headers, and its value is not kept: then it cannot be judged by it.

@@ -2,14 +2,15 @@
 //!
 //! When there are too many, or they hold too many bytes, the first of these goes:
 //!
-//! 1. the oldest that is misdirected, if such have more than an eighth of the places;
-//! 2. the oldest that is looked into, and vouched for by nothing;
-//! 3. the oldest that waits for its diagnosis, if such have more than a quarter;
-//! 4. the oldest of the source and reason that have the most explained requests;
-//! 5. the oldest that waits; the oldest that is misdirected.
+//! 1. the oldest that is misdirected, if such have more than an eighth of the places or of the bytes;
+//! 2. the oldest without its body, if such have more than an eighth;
+//! 3. the oldest that is looked into, and vouched for by nothing;
+//! 4. the oldest that waits for its diagnosis, if such have more than a quarter;
+//! 5. the oldest of the source and reason that have the most explained requests;
+//! 6. the oldest that waits; the oldest without its body; the oldest that is misdirected.
 //!
 //! So a flood of any kind leaves what matters, and what comes has a place until it is looked into, also where all
-//! others are explained.
+//! others are explained. What can never be verified again takes few places from what can.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::Timestamp;
 pub(super) struct Pool {
     entries: BTreeMap<Uuid, Entry>,
     /// The same by what becomes of them when there are too many.
-    ranks: HashMap<Rank, BTreeSet<Uuid>>,
+    ranks: HashMap<Rank, Ranked>,
     limits: RefusedSettings,
     /// What is held for all entries.
     bytes: usize,
@@ -48,12 +49,24 @@ pub(super) struct Entry {
     pub(super) was_told: bool,
     /// By its last diagnosis, also while it waits for the next.
     rank: Rank,
+    /// Why it was refused by its last diagnosis, while it waits for the next.
+    before: Option<&'static str>,
+}
+
+/// The requests of a rank.
+#[derive(Default)]
+struct Ranked {
+    ids: BTreeSet<Uuid>,
+    /// What is held for them.
+    bytes: usize,
 }
 
 /// What a request is worth to be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Rank {
     Misdirected,
+    /// It has no whole body.
+    Bodiless,
     Unexplained,
     Pending,
     /// By source and reason.
@@ -65,6 +78,7 @@ impl Rank {
         let finding = diagnosis.findings().first();
         match finding {
             _ if kept.is_misdirected() => Self::Misdirected,
+            _ if kept.body().is_none() => Self::Bodiless,
             Some(finding) if diagnosis.is_explained() && !is_of_another(finding.reason) => {
                 Self::Explained(kept.source.clone(), finding.reason)
             }
@@ -98,7 +112,7 @@ impl Selection {
             wanted.is_none() || wanted.as_deref() == found
         };
         is(&self.source, kept.source.as_deref())
-            && is(&self.reason, entry.reason())
+            && is(&self.reason, entry.reason().or(entry.before))
             && self.status.is_none_or(|status| status == kept.status)
             && { self.explained }.is_none_or(|wanted| wanted == entry.diagnosis.is_explained())
             && self.from.is_none_or(|from| entry.last_at >= from)
@@ -115,6 +129,7 @@ impl Entry {
             diagnosis,
             count: 1,
             was_told: false,
+            before: None,
         }
     }
 
@@ -134,7 +149,8 @@ impl Pool {
 
     /// Counts another request to a path that was asked for before. Returns whether it was.
     pub(super) fn count_again(&mut self, other: &Kept) -> bool {
-        let mut ids = self.ranks.get(&Rank::Misdirected).into_iter().flatten();
+        let misdirected = self.ranks.get(&Rank::Misdirected);
+        let mut ids = misdirected.into_iter().flat_map(|ranked| &ranked.ids);
         let same = ids.find(|id| {
             let own = self.entries.get(id).map(|entry| &entry.kept);
             own.is_some_and(|own| {
@@ -152,19 +168,22 @@ impl Pool {
     /// Adds a request.
     pub(super) fn add(&mut self, entry: Entry) {
         self.bytes += entry.kept.size();
-        self.rank(entry.rank.clone(), entry.kept.id);
+        self.rank(entry.rank.clone(), &entry.kept);
         self.entries.insert(entry.kept.id, entry);
         self.shrink();
     }
 
-    fn rank(&mut self, rank: Rank, id: Uuid) {
-        self.ranks.entry(rank).or_default().insert(id);
+    fn rank(&mut self, rank: Rank, kept: &Kept) {
+        let ranked = self.ranks.entry(rank).or_default();
+        ranked.ids.insert(kept.id);
+        ranked.bytes += kept.size();
     }
 
-    fn unrank(&mut self, rank: &Rank, id: Uuid) {
-        if let Some(ids) = self.ranks.get_mut(rank) {
-            ids.remove(&id);
-            if ids.is_empty() {
+    fn unrank(&mut self, rank: &Rank, kept: &Kept) {
+        if let Some(ranked) = self.ranks.get_mut(rank) {
+            ranked.ids.remove(&kept.id);
+            ranked.bytes -= kept.size();
+            if ranked.ids.is_empty() {
                 self.ranks.remove(rank);
             }
         }
@@ -183,24 +202,29 @@ impl Pool {
     }
 
     fn first_to_go(&self) -> Option<Uuid> {
-        let beyond = |rank: &Rank, most: usize| {
-            let ids = self.ranks.get(rank).filter(|ids| ids.len() > most)?;
-            ids.first().copied()
+        let RefusedSettings { keep, total, .. } = self.limits;
+        // If they have more than this part of the places or of the bytes.
+        let beyond = |rank: &Rank, part: usize| {
+            let ranked = self.ranks.get(rank)?;
+            let is_beyond = ranked.ids.len() > keep / part || ranked.bytes > total / part;
+            ranked.ids.first().copied().filter(|_| is_beyond)
         };
+        let oldest = |rank: &Rank| self.ranks.get(rank)?.ids.first().copied();
         let explained = || {
             let explained = self.ranks.iter();
             let explained = explained.filter(|(rank, _)| matches!(rank, Rank::Explained(..)));
-            let largest =
-                explained.max_by_key(|(_, ids)| (ids.len(), std::cmp::Reverse(ids.first())));
-            largest.and_then(|(_, ids)| ids.first().copied())
+            let ids = explained.map(|(_, ranked)| &ranked.ids);
+            let largest = ids.max_by_key(|ids| (ids.len(), std::cmp::Reverse(ids.first())));
+            largest.and_then(|ids| ids.first().copied())
         };
-        let keep = self.limits.keep;
-        beyond(&Rank::Misdirected, keep / 8)
-            .or_else(|| beyond(&Rank::Unexplained, 0))
-            .or_else(|| beyond(&Rank::Pending, keep / 4))
+        beyond(&Rank::Misdirected, 8)
+            .or_else(|| beyond(&Rank::Bodiless, 8))
+            .or_else(|| oldest(&Rank::Unexplained))
+            .or_else(|| beyond(&Rank::Pending, 4))
             .or_else(explained)
-            .or_else(|| beyond(&Rank::Pending, 0))
-            .or_else(|| beyond(&Rank::Misdirected, 0))
+            .or_else(|| oldest(&Rank::Pending))
+            .or_else(|| oldest(&Rank::Bodiless))
+            .or_else(|| oldest(&Rank::Misdirected))
     }
 
     /// Forgets a request. Returns whether it was there.
@@ -208,7 +232,7 @@ impl Pool {
         let removed = self.entries.remove(&id);
         if let Some(entry) = &removed {
             self.bytes -= entry.kept.size();
-            self.unrank(&entry.rank, id);
+            self.unrank(&entry.rank, &entry.kept);
         }
         removed.is_some()
     }
@@ -232,20 +256,21 @@ impl Pool {
 
     /// The requests that are looked into again, because the settings have changed.
     pub(super) fn diagnose_again(&mut self) {
-        let ranks = &mut self.ranks;
-        for (id, entry) in &mut self.entries {
+        for entry in self.entries.values_mut() {
             if entry.kept.body().is_none() {
                 continue;
             }
+            entry.before = entry.reason().or(entry.before);
             entry.diagnosis = Diagnosis::Pending;
             // What was explained keeps its rank until it is known better.
             if entry.rank == Rank::Unexplained {
                 entry.rank = Rank::Pending;
-                if let Some(ids) = ranks.get_mut(&Rank::Unexplained) {
-                    ids.remove(id);
-                }
-                ranks.entry(Rank::Pending).or_default().insert(*id);
             }
+        }
+        if let Some(mut unexplained) = self.ranks.remove(&Rank::Unexplained) {
+            let pending = self.ranks.entry(Rank::Pending).or_default();
+            pending.ids.append(&mut unexplained.ids);
+            pending.bytes += unexplained.bytes;
         }
     }
 
@@ -257,10 +282,12 @@ impl Pool {
         let rank = Rank::of(&entry.kept, &diagnosis);
         let before = std::mem::replace(&mut entry.rank, rank.clone());
         entry.diagnosis = diagnosis;
+        entry.before = None;
+        let kept = Arc::clone(&entry.kept);
         let is_new = entry.diagnosis.is_explained() && !entry.was_told;
         entry.was_told |= is_new;
-        self.unrank(&before, id);
-        self.rank(rank, id);
+        self.unrank(&before, &kept);
+        self.rank(rank, &kept);
         is_new
     }
 

@@ -1,12 +1,13 @@
-//! [`Rates`]: at most 200 refused requests a second are taken of each source.
+//! [`Rates`]: at most 200 refused requests a second are taken of each source, and as many without a body: whoever
+//! sends nothing takes nothing from those who sign.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// A bucket for each source; what has no source has one together.
+/// Two buckets for each source; what has no source has them together.
 #[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<HashMap<Option<Box<str>>, Bucket>>);
+pub(super) struct Rates(Mutex<HashMap<Option<Box<str>>, [Bucket; 2]>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -15,14 +16,15 @@ struct Bucket {
 }
 
 impl Rates {
-    /// Whether one more of this source may be taken.
-    pub(super) fn pass(&self, source: Option<&str>, now: Instant) -> bool {
+    /// Whether one more of this source may be taken, with or without its body.
+    pub(super) fn pass(&self, source: Option<&str>, has_body: bool, now: Instant) -> bool {
         let mut buckets = self.buckets();
         let key = source.map(Box::from);
-        let bucket = buckets.entry(key).or_insert(Bucket {
+        let full = Bucket {
             tokens: A_SECOND,
             at: now,
-        });
+        };
+        let bucket = &mut buckets.entry(key).or_insert([full; 2])[usize::from(has_body)];
         let passed = now.saturating_duration_since(bucket.at);
         bucket.at = bucket.at.max(now);
         bucket.tokens = (bucket.tokens + passed.as_secs_f64() * A_SECOND).min(A_SECOND);
@@ -40,7 +42,7 @@ impl Rates {
             .retain(|name, _| name.as_deref().is_none_or(is_served));
     }
 
-    fn buckets(&self) -> MutexGuard<'_, HashMap<Option<Box<str>>, Bucket>> {
+    fn buckets(&self) -> MutexGuard<'_, HashMap<Option<Box<str>>, [Bucket; 2]>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -58,10 +60,11 @@ mod tests {
     fn each_source_has_a_rate_of_its_own() {
         let (rates, start) = (Rates::default(), SystemClock.monotonic());
         let taken = |source, at: Duration| {
-            let passes = (0..1000).filter(|_| rates.pass(source, start + at));
+            let passes = (0..1000).filter(|_| rates.pass(source, true, start + at));
             passes.count()
         };
         assert_eq!(taken(Some("a"), Duration::ZERO), 200);
+        assert!(rates.pass(Some("a"), false, start));
         assert_eq!(taken(Some("b"), Duration::ZERO), 200);
         assert_eq!(taken(None, Duration::ZERO), 200);
         assert_eq!(taken(Some("a"), Duration::from_millis(500)), 100);

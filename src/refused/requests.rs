@@ -12,7 +12,7 @@ use uuid::{ContextV7, Uuid};
 use super::capture::{Arrived, Capture, CapturedBody};
 use super::diagnosis::of_body;
 use super::kept::Kept;
-use super::known::KnownSource;
+use super::known::{Known, KnownSource};
 use super::losses::{Losses, Lost};
 use super::pool::{Entry, Selection};
 use super::rates::Rates;
@@ -91,7 +91,7 @@ impl RefusedRequests {
         self.rates.keep(&names);
         self.losses().keep(&names);
         self.shared.pool().losses.keep(&names);
-        self.shared.known.store(Arc::new(sources));
+        self.shared.known.store(Arc::new(Known::new(sources)));
         self.shared.has_changed.store(true, Ordering::SeqCst);
         // If the channel is full, the thread is awake.
         let _ = self.thread.try_send(Sent::Wake);
@@ -106,7 +106,8 @@ impl RefusedRequests {
         let source = arrived.source.map(AsRef::as_ref);
         let now = self.clock.now();
         let lost = { arrived.source.cloned() }.filter(|_| !arrived.cause.is_misdirected());
-        if !self.rates.pass(source, self.clock.monotonic()) {
+        let has_body = arrived.request.is_some();
+        if !self.rates.pass(source, has_body, self.clock.monotonic()) {
             self.losses().add(lost.as_ref(), now);
             return None;
         }
@@ -202,7 +203,7 @@ impl RefusedRequests {
     /// What is wrong with a request, by the settings of now. This may take long.
     pub(crate) fn findings(&self, kept: &Kept) -> Vec<Finding> {
         let known = self.shared.known.load_full();
-        of_body(kept, &known).findings().to_vec()
+        of_body(kept, &known.sources).findings().to_vec()
     }
 
     /// The ids that begin so, in hexadecimal digits and hyphens.

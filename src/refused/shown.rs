@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::cause::Cause;
 use super::diagnosis::foreign_of;
 use super::kept::{Body, Kept};
-use super::known::{KnownSource, mentions_secret, named};
+use super::known::{Known, KnownSource, named};
 use super::pool::Entry;
 use crate::Timestamp;
 use crate::signature::{Finding, suggestion};
@@ -170,14 +170,12 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    pub(super) fn new(entry: &Entry, known: &[KnownSource]) -> Self {
+    pub(super) fn new(entry: &Entry, known: &Known) -> Self {
         let kept = &entry.kept;
-        let source = named(known, kept.source.as_deref());
+        let source = named(&known.sources, kept.source.as_deref());
         let headers = kept.headers.iter().map(|header| {
-            let value = header.value.as_ref().filter(|value| {
-                let name = kept.source.as_deref();
-                header.is_shown && !mentions_secret(value, known, name)
-            });
+            let value = header.value.as_ref();
+            let value = value.filter(|value| header.is_shown && !known.hides(value));
             let value = value.map_or("…".into(), |value| String::from_utf8_lossy(value));
             (header.name.to_string(), value.into_owned())
         });

@@ -19,7 +19,7 @@ use super::capture::{Capture, CapturedBody};
 use super::cause::Cause;
 use super::diagnosis::{Diagnosis, of_body, of_head};
 use super::kept::{Body, Kept};
-use super::known::{KnownSource, mentions_secret};
+use super::known::{Known, named};
 use super::paths::{misdirected, shown_below};
 use super::pool::{Entry, Pool};
 use crate::clock::{Clock as _, SystemClock};
@@ -39,7 +39,7 @@ pub(super) enum Sent {
 /// What the thread shares with those who ask.
 pub(super) struct Shared {
     pool: Mutex<Pool>,
-    pub(super) known: ArcSwap<Vec<KnownSource>>,
+    pub(super) known: ArcSwap<Known>,
     /// Whether `known` is new, so that all requests are looked into again. Not a message, because a flood may leave
     /// no room for one.
     pub(super) has_changed: AtomicBool,
@@ -131,11 +131,8 @@ impl Thread<'_> {
         let known = self.shared.known.load();
         let name = capture.source.as_deref();
         let session = capture.session.as_deref();
-        let hides = |text: &[u8]| mentions_secret(text, &known, name);
         let (length, body) = self.body(capture.body);
-        let source = known
-            .iter()
-            .find(|source| Some(source.name.as_str()) == name);
+        let source = named(&known.sources, name);
         let is_unsigned = source.is_some_and(|source| source.path_token.is_some());
         let path = match source {
             // What follows is a token, right or wrong.
@@ -148,13 +145,16 @@ impl Thread<'_> {
         let mut headers = capture.headers;
         for header in &mut headers {
             header.is_shown &= !is_secret(header.name.as_str());
-            header.is_shown &= !header.value.as_ref().is_some_and(|value| hides(value));
+            header.is_shown &= !header
+                .value
+                .as_ref()
+                .is_some_and(|value| known.hides(value));
         }
         let peer = capture.peer.map(|peer| match peer.port() {
             0 => peer.ip().to_string(),
             _ => peer.to_string(),
         });
-        let is_hidden = session.is_some_and(|session| hides(session.as_bytes()));
+        let is_hidden = session.is_some_and(|session| known.hides(session.as_bytes()));
         let is_session_shown = !is_unsigned && !is_hidden;
         let kept = Kept {
             id: capture.id,
@@ -162,6 +162,12 @@ impl Thread<'_> {
             is_session_shown,
             session: capture.session,
             source: capture.source,
+            target: match (&body, is_unsigned) {
+                (Body::Whole(_), false) => capture.target,
+                // Its path holds a token.
+                (Body::Whole(_), true) => path.clone(),
+                (Body::Hash(_) | Body::Unread, _) => String::new(),
+            },
             path,
             method: capture.method,
             peer,
@@ -174,10 +180,11 @@ impl Thread<'_> {
         if kept.is_misdirected() && self.shared.pool().count_again(&kept) {
             return;
         }
+        let sources = &known.sources;
         let diagnosis = match kept.cause {
-            Cause::Path => Some(Diagnosis::OfHead(misdirected(&capture.path, &known))),
-            Cause::TooLarge => of_head(&kept, "the body is longer than server.max_body", &known),
-            _ => of_head(&kept, "the body came too slowly", &known),
+            Cause::Path => Some(Diagnosis::OfHead(misdirected(&capture.path, sources))),
+            Cause::TooLarge => of_head(&kept, "the body is longer than server.max_body", sources),
+            _ => of_head(&kept, "the body came too slowly", sources),
         };
         let diagnosis = diagnosis.unwrap_or(Diagnosis::Pending);
         self.shared.pool().add(Entry::new(kept, diagnosis));
@@ -210,7 +217,7 @@ impl Thread<'_> {
             return;
         };
         let known = self.shared.known.load_full();
-        let diagnosis = self.work(|| of_body(&kept, &known));
+        let diagnosis = self.work(|| of_body(&kept, &known.sources));
         let first = diagnosis.findings().first().cloned();
         if self.shared.pool().diagnosed(kept.id, diagnosis)
             && let Some((source, finding)) = kept.source.as_deref().zip(first)
@@ -245,7 +252,7 @@ impl Thread<'_> {
     fn look_again(&mut self) {
         let (shared, known) = (self.shared, self.shared.known.load());
         self.told.retain(|(source, reason), _| {
-            let is_served = known.iter().any(|known| known.name == *source);
+            let is_served = known.sources.iter().any(|known| known.name == *source);
             if !is_served {
                 shared.metrics.refused_removed(source, reason);
             }

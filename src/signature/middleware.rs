@@ -216,18 +216,16 @@ impl VerifySignature {
     /// Verifies a request that was refused before, with the secrets of now, but at the time of its receipt. What
     /// becomes of it has the header `offhook-recovered`, which no sender can send.
     ///
-    /// `session` is that of the path, with the path: a scheme that signs the address must not take one session for
-    /// another.
+    /// `session` is that of the path.
     pub(crate) fn verify_again(
         &self,
-        headers: &HeaderMap,
-        session: Option<(&str, &str)>,
+        head: &KeptHead<'_>,
+        session: Option<&str>,
         body: Bytes,
         received_at: Timestamp,
     ) -> Result<Verified, Refusal> {
-        let (session, path) = session.unzip();
-        let addressed = Addressed { headers, path };
-        let claimed = self.verifier.claim(&addressed, None, received_at)?;
+        let claimed = self.verifier.claim(head, None, received_at)?;
+        let headers = &head.headers;
         self.verify_marked(RECOVERED, &claimed, headers, session, body, received_at)
     }
 
@@ -370,19 +368,20 @@ impl Headers for HeaderMap {
     }
 }
 
-/// The headers of a request that was kept, and its path, if that matters. Its query is not kept.
-struct Addressed<'a> {
-    headers: &'a HeaderMap,
-    path: Option<&'a str>,
+/// The headers of a request that was kept, and its path and query: a scheme that signs the address must not take one
+/// session for another.
+pub(crate) struct KeptHead<'a> {
+    pub(crate) headers: HeaderMap,
+    pub(crate) target: &'a str,
 }
 
-impl Headers for Addressed<'_> {
+impl Headers for KeptHead<'_> {
     fn value(&self, name: &str) -> Result<&[u8], Refusal> {
         self.headers.value(name)
     }
 
     fn target(&self) -> Option<&str> {
-        self.path
+        Some(self.target)
     }
 }
 

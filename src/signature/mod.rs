@@ -54,7 +54,9 @@ pub(crate) use diagnose::{Foreign, foreign, is_signed, suggestion};
 pub(crate) use file::{MAX_SECRET_FILE, read_all, read_regular};
 pub(crate) use generic::Template;
 pub(crate) use kept::{kept_name, looks_like_a_credential};
-pub(crate) use middleware::{Admitted, Deadline, Incoming, RefusedRequest, TEST, path_session};
+pub(crate) use middleware::{
+    Admitted, Deadline, Incoming, KeptHead, RefusedRequest, TEST, path_session,
+};
 pub(crate) use pace::{BodyPace, BodyProgress};
 pub(crate) use refusals::shown_peer;
 pub(crate) use room::{Held, network};

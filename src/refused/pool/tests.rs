@@ -13,6 +13,7 @@ fn kept(number: u128, cause: Cause, body: usize) -> Kept {
         source: Some("s".into()),
         session: None,
         is_session_shown: true,
+        target: String::new(),
         path: format!("/{number}"),
         method: "POST".to_owned(),
         peer: None,
@@ -74,6 +75,71 @@ fn what_matters_least_goes_first() {
     assert_eq!(pool.losses.total(), 6);
     pool.add(Entry::new(signature(20), Diagnosis::Pending));
     assert!(!ids(&pool).contains(&3));
+}
+
+/// Whoever sends nothing but heads takes few places from bodies that wait for their secret.
+#[test]
+fn requests_without_a_body_push_out_few_with_one() {
+    let mut pool = pool(16, usize::MAX);
+    let unexplained = |number| Entry::new(kept(number, Cause::Signature, 1), done("unexplained"));
+    for number in 0..16 {
+        pool.add(unexplained(number));
+    }
+    for number in 16..600 {
+        let head = Kept {
+            body: Body::Unread,
+            ..kept(number, Cause::NoSignature, 0)
+        };
+        let missing = Diagnosis::OfHead(Finding::new("missing", "why"));
+        pool.add(Entry::new(head, missing));
+    }
+    let left: Vec<u128> = (2..16).chain([598, 599]).collect();
+    assert_eq!(ids(&pool), left);
+    // Nor do bodies that wait take the last places of heads.
+    for number in 600..700 {
+        pool.add(unexplained(number));
+    }
+    assert!(ids(&pool).contains(&599), "{:?}", ids(&pool));
+}
+
+/// A few long bodies that were not looked into yet.
+#[test]
+fn a_flood_has_a_quarter_of_the_bytes() {
+    let mut pool = pool(1000, 100_000);
+    let size = kept(0, Cause::Signature, 1).size();
+    for number in 0..20 {
+        pool.add(Entry::new(
+            kept(number, Cause::Signature, 1),
+            done("base64"),
+        ));
+    }
+    for number in 20..60 {
+        let long = kept(number, Cause::Signature, 10_000);
+        pool.add(Entry::new(long, Diagnosis::Pending));
+    }
+    assert!(20 * size < 75_000);
+    let all = ids(&pool);
+    assert!((0..20).all(|number| all.contains(&number)), "{all:?}");
+    assert!(all.contains(&59));
+}
+
+/// `offhook refused verify --reason` right after a reload.
+#[test]
+fn what_waits_again_is_found_by_its_last_reason() {
+    let mut pool = pool(4, usize::MAX);
+    let id = Uuid::from_u128(1);
+    pool.add(Entry::new(kept(1, Cause::Signature, 1), done("base64")));
+    let of = |reason: &str| Selection {
+        reason: Some(reason.to_owned()),
+        ..Selection::default()
+    };
+    let found = |pool: &Pool, reason| pool.selected(&of(reason)).count();
+    pool.diagnose_again();
+    pool.diagnose_again();
+    assert_eq!(found(&pool, "base64"), 1);
+    assert_eq!(pool.get(id).unwrap().reason(), None);
+    pool.diagnosed(id, done("hex"));
+    assert_eq!((found(&pool, "base64"), found(&pool, "hex")), (0, 1));
 }
 
 /// What comes has a place until it is looked into, whatever else is there.
@@ -205,10 +271,12 @@ proptest! {
             }
             let held: usize = pool.entries.values().map(|entry| entry.kept.size()).sum();
             prop_assert_eq!(pool.bytes(), held);
-            let ranked: usize = pool.ranks.values().map(BTreeSet::len).sum();
+            let ranked: usize = pool.ranks.values().map(|one| one.ids.len()).sum();
             prop_assert_eq!(ranked, pool.entries.len());
+            let bytes: usize = pool.ranks.values().map(|one| one.bytes).sum();
+            prop_assert_eq!(bytes, held);
             for (id, entry) in &pool.entries {
-                prop_assert!(pool.ranks[&entry.rank].contains(id));
+                prop_assert!(pool.ranks[&entry.rank].ids.contains(id));
             }
             prop_assert!(pool.entries.len() <= limits.0 && held <= limits.1);
         }

@@ -1,10 +1,11 @@
 //! Verifying refused requests again.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use offhook::clock::Clock as _;
-use offhook::signature::{Scheme as _, StandardWebhooks};
+use offhook::signature::{Scheme as _, StandardWebhooks, Twilio};
 use offhook::testing::{self, FakeClock, Recorder, TempJournal, TestRequest};
 use offhook::{Offhook, Source};
 use serde_json::json;
@@ -231,6 +232,55 @@ async fn what_came_hours_apart_is_no_duplicate() {
     recorder.wait_for(3).await;
     server.stop().await;
     assert_eq!(recorder.events().len(), 3);
+}
+
+/// The whole address is signed: with a session that looks like a token, an escape, and a query.
+#[actix_web::test]
+async fn a_signed_address_is_verified_as_it_was_sent() {
+    let more = format!(
+        "[[sources]]\nname = \"sms\"\npath = \"/sms\"\nscheme = \"twilio\"\ndialect = \"raw\"\n\
+         public_url = \"https://me.example/sms\"\nsecrets = [\"another-{OLD}\"]\n"
+    );
+    let it = Refusing::start("refused-address", &more).await;
+    let twilio = Twilio::new("https://me.example/sms").unwrap();
+    let body = "Body=Hello&From=%2B1";
+    let post = |signed: &str, sent: &str| {
+        let now = offhook::Timestamp::UNIX_EPOCH;
+        let headers = twilio.sign_at(signed, body.as_bytes(), &secret(NEW), now);
+        let request = TestRequest::post(body).path(sent);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        headers.iter().fold(request, |request, header| {
+            request.header(&header.name, &header.value)
+        })
+    };
+    let targets = [
+        "/sms",
+        "/sms?token=x",
+        "/sms/AC0123456789abcdef0123456789abcdef",
+        "/sms/a%2Fb%20c?n=1",
+    ];
+    for target in targets {
+        it.send(&post(target, target), 401).await;
+    }
+    // It was signed for another session.
+    it.send(&post("/sms/one", "/sms/two"), 401).await;
+    it.send(&post("/sms", "/sms/two"), 401).await;
+    // Longer than what is kept.
+    let long = format!("/sms/{}", "x".repeat(5000));
+    it.send(&post(&long, &long), 401).await;
+    let list = it.list("").await.to_string();
+    assert!(!list.contains("token=x"), "{list}");
+    it.change(&format!("another-{OLD}"), NEW).await;
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &json!({})).await;
+    // Two came with the same bytes, and without a session.
+    let all = json!({"looked_at": 6, "valid": 4, "accepted": 4, "duplicates": 1});
+    assert_eq!(answer, all);
+    let (_, found) = it.ask("GET", "/api/events", &json!({})).await;
+    let events = found["events"].as_array().unwrap().iter();
+    let sessions: BTreeSet<_> = events.map(|event| event["session"].as_str()).collect();
+    let own = "AC0123456789abcdef0123456789abcdef";
+    assert_eq!(sessions, [None, Some(own), Some("a/b c")].into());
+    it.0.server.stop().await;
 }
 
 #[actix_web::test]
