@@ -358,7 +358,9 @@ async fn one_that_is_replaced_starts_when_it_can() {
         assert_eq!(cluster.left().len(), 2);
         cluster.is_readable("handler:one", true);
     };
-    let (paused, ()) = futures_util::future::join(paused, readable).await;
+    let both = futures_util::future::join(paused, readable);
+    let both = tokio::time::timeout(Duration::from_secs(20), both).await;
+    let (paused, ()) = both.expect("it starts within 20 s");
     assert_eq!(paused, Some(Ok(())));
     let controls = world.pipeline.consumers().remove(0);
     assert_eq!(controls.pause(false).await, Some(Ok(())));
