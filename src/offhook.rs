@@ -300,6 +300,7 @@ impl Offhook {
                 &metrics,
                 &clock,
             )?);
+            pipeline.obey();
         }
         let limits = Limits {
             max_body: settings.server.max_body,

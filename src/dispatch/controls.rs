@@ -189,16 +189,18 @@ impl ConsumerControls {
         own.chain(saved.iter().map(states)).collect()
     }
 
-    /// The consumer's state; `None` when it has ended.
+    /// The consumer's state; `None` when it has ended. Where several instances share the journal, shares in which it has
+    /// ended count by what was saved.
     pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
         let mut own = self.ask_all(Command::Status).await;
         let Some(elsewhere) = &self.elsewhere else {
             let own = own.into_iter().map(|(_, own)| own);
             return own.reduce(ConsumerStatus::and);
         };
-        let progress = self.ask_all(Command::Events).await;
+        let mut progress = self.ask_all(Command::Events).await;
         // One that was closed in between counts as what it has saved.
         own.retain(|(share, _)| progress.iter().any(|(other, _)| other == share));
+        progress.retain(|(share, _)| own.iter().any(|(other, _)| other == share));
         let saved = self.saved_elsewhere(&progress).await;
         let own = own.into_iter().map(|(_, own)| own);
         let others = saved.iter().map(|saved| elsewhere.status(saved));

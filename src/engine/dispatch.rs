@@ -3,7 +3,7 @@
 //! One machine has all shares from the start. Where several instances share the journal, `shares.rs` opens and closes
 //! shares; each consumer then runs in the open ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{join_all, try_join_all};
@@ -134,7 +134,9 @@ impl Dispatch {
     pub(super) async fn open_share(&self, share: &OpenShare) {
         let mut open = self.open.lock().await;
         open.insert(share.desk.share(), share.clone());
-        self.start_in([share]).await;
+        if self.start_left(share).await {
+            self.left.notify_one();
+        }
         self.opened.notify_one();
     }
 
@@ -147,7 +149,8 @@ impl Dispatch {
             .collect();
         for (name, start) in left {
             if let Err(error) = self.introduce_again(&name, start).await {
-                log::debug!("{name}: it cannot be added again now: {error}");
+                log::debug!("{name}, and others, cannot be added again now: {error}");
+                return true;
             }
         }
         let left = open.values().map(|share| self.start_left(share));
@@ -165,20 +168,22 @@ impl Dispatch {
     /// The consumers that do not run in a share.
     fn left(&self, share: Share) -> Vec<WantedConsumer> {
         let running = self.runners.living().controls();
-        let runs = |name: &str| {
-            let mut running = running.iter();
-            running.any(|one| one.is_in(share) && one.name() == name && !one.has_ended())
-        };
+        let running = { running.iter() }.filter(|one| one.is_in(share) && !one.has_ended());
+        let running: BTreeSet<&str> = running.map(ConsumerControls::name).collect();
         let wanted = self.wanted();
-        let left = wanted.values().filter(|one| !runs(one.consumer.name()));
+        let left = { wanted.values() }.filter(|one| !running.contains(one.consumer.name()));
         left.cloned().collect()
     }
 
-    /// Starts the consumers that do not run in an open share. One whose progress cannot be read does not hold up the
-    /// others. Returns whether one is left.
+    /// Starts the consumers that do not run in an open share. Returns whether one is left.
     async fn start_left(&self, open: &OpenShare) -> bool {
+        self.start_these(open, self.left(open.desk.share())).await
+    }
+
+    /// Starts these consumers, which do not run in an open share. One whose progress cannot be read does not hold up the
+    /// others. Returns whether one is left.
+    async fn start_these(&self, open: &OpenShare, left: Vec<WantedConsumer>) -> bool {
         let share = open.desk.share();
-        let left = self.left(share);
         let made = join_all(left.iter().map(|one| self.make(&one.consumer, open))).await;
         // The database may have answered so late that another instance has the share.
         let now = self.clock.monotonic();
@@ -300,16 +305,13 @@ impl Dispatch {
         consumer: Consumer,
         start: Seq,
     ) {
-        let (name, consumer) = (consumer.name().to_owned(), Arc::new(consumer));
+        let name = consumer.name().to_owned();
+        let consumer = Arc::new(consumer);
+        let wanted = WantedConsumer { consumer, start };
         self.metrics.started(&name);
-        self.wanted()
-            .insert(name, WantedConsumer { consumer, start });
-        self.start_in(open.values()).await;
-    }
-
-    /// Starts the consumers that do not run in these open shares; later those that cannot start now.
-    async fn start_in(&self, open: impl IntoIterator<Item = &OpenShare>) {
-        let left = open.into_iter().map(|share| self.start_left(share));
+        self.wanted().insert(name, wanted.clone());
+        let shares = open.values();
+        let left = shares.map(|share| self.start_these(share, vec![wanted.clone()]));
         if join_all(left).await.contains(&true) {
             self.left.notify_one();
         }

@@ -130,15 +130,19 @@ impl Pipeline {
             dispatch
                 .runners
                 .spawn(|stop| shares::start_left(starting, stop));
-            let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));
-            let (gathering, asked) = (Arc::clone(&dispatch), Arc::clone(&cluster));
+            let (gathering, asked) = (Arc::clone(dispatch), Arc::clone(cluster));
             dispatch
                 .runners
                 .spawn(|stop| gathering::run(gathering, asked, stop));
-            let obeying = Arc::clone(&dispatch);
-            dispatch
-                .runners
-                .spawn(|stop| commands::run(obeying, cluster, stop));
+        }
+    }
+
+    /// Carries out what other instances ask of the consumers here, from now on. Call it when all consumers were added:
+    /// what is asked of one that is none here is done with.
+    pub(crate) fn obey(&self) {
+        if let Some(cluster) = self.cluster() {
+            let (obeying, cluster) = (Arc::clone(&self.dispatch), Arc::clone(cluster));
+            self.spawn(|stop| commands::run(obeying, cluster, stop));
         }
     }
 
@@ -249,7 +253,8 @@ impl Pipeline {
     }
 
     /// Starts the consumer that `make` makes, in place of the one with its name, which is retired. If the journal
-    /// cannot say how far it had come, that is tried again until it can, or everything stops.
+    /// cannot say how far it had come, that is tried again until it can, or everything stops; where several instances share the
+    /// journal, maybe after this has returned.
     pub(crate) async fn renew(&self, make: impl Fn() -> Consumer) {
         let name = make().name().to_owned();
         let _renewal = self.renewal(&name);

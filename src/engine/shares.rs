@@ -1,4 +1,5 @@
-//! [`Shares`]: opens and closes shares of dispatch as this instance gets and loses them.
+//! [`Shares`]: opens and closes shares of dispatch as this instance gets and loses them. [`start_left`]: starts what
+//! could not start in them.
 //!
 //! What must hold: after the lease has passed no attempt starts, and those that run are broken off; nothing that
 //! waits for the database holds that up. A share is given back when everything of it was saved.
@@ -254,7 +255,10 @@ pub(super) async fn start_left(dispatch: Arc<Dispatch>, mut stop: watch::Receive
             biased;
             _ = stop.changed() => {}
             () = again => {
-                let is_left = dispatch.start_again().await;
+                let is_left = tokio::select! {
+                    _ = stop.changed() => return,
+                    is_left = dispatch.start_again() => is_left,
+                };
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 due = is_left.then(|| clock.monotonic() + pause);
             }

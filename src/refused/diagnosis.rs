@@ -2,7 +2,7 @@
 
 use super::cause::Cause;
 use super::kept::{Body, Header, Kept};
-use super::known::{KnownSource, named};
+use super::known::{Known, KnownSource, named};
 use crate::signature::{
     Finding, Foreign, Refusal, Secret, Secrets, diagnose, explains, foreign, is_signed,
 };
@@ -115,19 +115,14 @@ fn other_scheme(foreign: &Foreign) -> Finding {
 }
 
 /// Looks into the body of a request.
-pub(super) fn of_body(kept: &Kept, known: &[KnownSource]) -> Diagnosis {
-    let Some(source) = named(known, kept.source.as_deref()) else {
+pub(super) fn of_body(kept: &Kept, known: &Known) -> Diagnosis {
+    let Some(source) = named(&known.sources, kept.source.as_deref()) else {
         let why = "the settings have no such source now";
         return Diagnosis::OfHead(Finding::new("source-gone", why));
     };
-    let mut findings = look_into(kept, source, known);
-    for secret in source.all_secrets() {
-        findings = findings
-            .into_iter()
-            .map(|one| one.without(secret))
-            .collect();
-    }
-    Diagnosis::OfBody(findings)
+    let findings = look_into(kept, source, &known.sources).into_iter();
+    let findings = findings.map(|one| one.without(|text| known.hides(text)));
+    Diagnosis::OfBody(findings.collect())
 }
 
 fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Finding> {

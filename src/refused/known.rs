@@ -1,7 +1,8 @@
 //! [`KnownSource`]: what is known of a source to explain what it refuses.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use crate::dialect::BodyReader;
 use crate::signature::{Scheme, Secret, Secrets, VerifySignature};
@@ -19,10 +20,11 @@ pub(crate) struct KnownSource {
 }
 
 impl KnownSource {
-    /// The secrets of the source, and those of all its sessions.
-    pub(super) fn all_secrets(&self) -> impl Iterator<Item = &Secret> {
+    /// What must not be shown: its secrets, those of all its sessions, its path token, and others of its scheme.
+    fn hidden(&self) -> impl Iterator<Item = &Secret> {
         let own = self.sessions.iter().flat_map(|(_, own)| own.iter());
-        self.secrets.iter().chain(own)
+        let secrets = self.secrets.iter().chain(own).chain(&self.path_token);
+        secrets.chain(self.scheme.other_secrets())
     }
 
     /// The secrets of this session, if it has its own.
@@ -38,46 +40,35 @@ impl KnownSource {
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) sources: Vec<KnownSource>,
-    hidden: HashMap<[u8; START], Vec<Secret>>,
-    /// Those that are shorter.
-    short: Vec<Secret>,
+    /// Finds what is hidden. Made when it is needed first, which takes a while with many secrets.
+    hidden: OnceLock<Option<AhoCorasick>>,
 }
 
 impl Known {
     pub(super) fn new(sources: Vec<KnownSource>) -> Self {
-        let mut known = Self::default();
-        for source in &sources {
-            let secrets = source.all_secrets().chain(&source.path_token);
-            let secrets = secrets.chain(source.scheme.other_secrets());
-            secrets.for_each(|secret| known.hide(secret));
-        }
-        Self { sources, ..known }
-    }
-
-    fn hide(&mut self, secret: &Secret) {
-        match secret.expose().first_chunk() {
-            Some(start) => self.hidden.entry(*start).or_default().push(secret.clone()),
-            None => self.short.push(secret.clone()),
+        Self {
+            sources,
+            hidden: OnceLock::new(),
         }
     }
 
-    /// Whether a text that a sender has sent holds a secret or a path token of any source. There may be many secrets,
-    /// so it is not searched for each of them.
+    /// Whether a text that a sender has sent holds a secret or a path token of any source. It takes the same time with
+    /// any number of them.
     pub(super) fn hides(&self, text: &[u8]) -> bool {
-        let begins_with_one = |at: usize| {
-            let rest = &text[at..];
-            let like = rest.first_chunk().and_then(|start| self.hidden.get(start));
-            let mut like = like.into_iter().flatten();
-            like.any(|secret| rest.starts_with(secret.expose()))
-        };
-        let mut short = self.short.iter();
-        (0..text.len()).any(begins_with_one)
-            || short.any(|secret| memchr::memmem::find(text, secret.expose()).is_some())
+        let hidden = self.hidden.get_or_init(|| {
+            let secrets = self.sources.iter().flat_map(KnownSource::hidden);
+            finder(secrets)
+        });
+        hidden.as_ref().is_none_or(|hidden| hidden.is_match(text))
     }
 }
 
-/// So many bytes at the start of a secret find it.
-const START: usize = 8;
+/// `None` if there are too many to find them; then everything is hidden.
+fn finder<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Option<AhoCorasick> {
+    let mut builder = AhoCorasick::builder();
+    builder.kind(Some(AhoCorasickKind::ContiguousNFA));
+    builder.build(secrets.map(Secret::expose)).ok()
+}
 
 /// The source with this name.
 pub(super) fn named<'a>(known: &'a [KnownSource], name: Option<&str>) -> Option<&'a KnownSource> {
@@ -99,10 +90,12 @@ mod tests {
             "12345678-b",
             "the-end-of-the-text",
         ];
-        let mut known = Known::default();
-        for secret in secrets {
-            known.hide(&Secret::new(secret).unwrap());
-        }
+        let all = secrets.map(|secret| Secret::new(secret).unwrap());
+        let known = Known {
+            hidden: OnceLock::from(finder(all.iter())),
+            ..Known::default()
+        };
+        assert!(known.hidden.get().unwrap().is_some());
         for secret in secrets {
             for text in [
                 secret.to_owned(),

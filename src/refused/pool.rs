@@ -6,12 +6,14 @@
 //! 2. the oldest without its body, if such have more than an eighth;
 //! 3. the oldest that is looked into, and vouched for by nothing;
 //! 4. the oldest that waits for its diagnosis, if such have more than a quarter;
-//! 5. the oldest of the source and reason that have the most explained requests;
+//! 5. of the source that has the most explained requests, by number or by bytes, the oldest of the reason that has the
+//!    most;
 //! 6. the oldest that waits; the oldest without its body; the oldest that is misdirected.
 //!
 //! So a flood of any kind leaves what matters, and what comes has a place until it is looked into, also where all
 //! others are explained. What can never be verified again takes few places from what can.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -49,7 +51,7 @@ pub(super) struct Entry {
     pub(super) was_told: bool,
     /// By its last diagnosis, also while it waits for the next.
     rank: Rank,
-    /// Why it was refused by its last diagnosis, while it waits for the next.
+    /// Why it was refused by its last diagnosis, while it waits for the next, and when it can be accepted now.
     before: Option<&'static str>,
 }
 
@@ -112,7 +114,7 @@ impl Selection {
             wanted.is_none() || wanted.as_deref() == found
         };
         is(&self.source, kept.source.as_deref())
-            && is(&self.reason, entry.reason().or(entry.before))
+            && (is(&self.reason, entry.reason()) || is(&self.reason, entry.before))
             && self.status.is_none_or(|status| status == kept.status)
             && { self.explained }.is_none_or(|wanted| wanted == entry.diagnosis.is_explained())
             && self.from.is_none_or(|from| entry.last_at >= from)
@@ -181,8 +183,9 @@ impl Pool {
 
     fn unrank(&mut self, rank: &Rank, kept: &Kept) {
         if let Some(ranked) = self.ranks.get_mut(rank) {
-            ranked.ids.remove(&kept.id);
-            ranked.bytes -= kept.size();
+            if ranked.ids.remove(&kept.id) {
+                ranked.bytes -= kept.size();
+            }
             if ranked.ids.is_empty() {
                 self.ranks.remove(rank);
             }
@@ -206,16 +209,38 @@ impl Pool {
         // If they have more than this part of the places or of the bytes.
         let beyond = |rank: &Rank, part: usize| {
             let ranked = self.ranks.get(rank)?;
-            let is_beyond = ranked.ids.len() > keep / part || ranked.bytes > total / part;
+            // A single long one has a place.
+            let has_bytes = ranked.ids.len() > 1 && ranked.bytes > total / part;
+            let is_beyond = ranked.ids.len() > keep / part || has_bytes;
             ranked.ids.first().copied().filter(|_| is_beyond)
         };
         let oldest = |rank: &Rank| self.ranks.get(rank)?.ids.first().copied();
+        // Of the places or of the bytes, whichever is more.
+        let part_of = |ranked: &Ranked| {
+            let product = |one: usize, other: usize| one as u128 * other as u128;
+            product(ranked.ids.len(), total).max(product(ranked.bytes, keep))
+        };
         let explained = || {
-            let explained = self.ranks.iter();
-            let explained = explained.filter(|(rank, _)| matches!(rank, Rank::Explained(..)));
-            let ids = explained.map(|(_, ranked)| &ranked.ids);
-            let largest = ids.max_by_key(|ids| (ids.len(), std::cmp::Reverse(ids.first())));
-            largest.and_then(|ids| ids.first().copied())
+            let mut sources: HashMap<_, (u128, Vec<&Ranked>)> = HashMap::new();
+            for (rank, ranked) in &self.ranks {
+                if let Rank::Explained(source, _) = rank {
+                    let (part, reasons) = sources.entry(source).or_default();
+                    *part += part_of(ranked);
+                    reasons.push(ranked);
+                }
+            }
+            let oldest = |reasons: &[&Ranked]| {
+                { reasons.iter() }
+                    .filter_map(|one| one.ids.first())
+                    .min()
+                    .copied()
+            };
+            let sources = sources.into_values();
+            let (_, reasons) =
+                sources.max_by_key(|(part, reasons)| (*part, Reverse(oldest(reasons))))?;
+            let reasons = reasons.into_iter();
+            let largest = reasons.max_by_key(|one| (part_of(one), Reverse(one.ids.first())))?;
+            largest.ids.first().copied()
         };
         beyond(&Rank::Misdirected, 8)
             .or_else(|| beyond(&Rank::Bodiless, 8))
@@ -282,7 +307,10 @@ impl Pool {
         let rank = Rank::of(&entry.kept, &diagnosis);
         let before = std::mem::replace(&mut entry.rank, rank.clone());
         entry.diagnosis = diagnosis;
-        entry.before = None;
+        // What is accepted now is found by what was wrong with it.
+        if entry.reason() != Some("accepted-now") {
+            entry.before = None;
+        }
         let kept = Arc::clone(&entry.kept);
         let is_new = entry.diagnosis.is_explained() && !entry.was_told;
         entry.was_told |= is_new;

@@ -157,10 +157,15 @@ impl RefusedRequests {
 
     /// Those that are meant, the newest first, from the one before `before` on.
     pub(crate) fn page(&self, which: &Selection, before: Option<Uuid>, limit: usize) -> Page {
+        let known = self.shared.known.load();
         let pool = self.shared.pool();
         let is_older = |entry: &&Entry| before.is_none_or(|before| entry.kept.id < before);
         let mut older = pool.selected(which).rev().filter(is_older);
-        let refused = older.by_ref().take(limit).map(Listed::new).collect();
+        let refused = older
+            .by_ref()
+            .take(limit)
+            .map(|one| Listed::new(one, &known))
+            .collect();
         Page {
             refused,
             has_more: older.next().is_some(),
@@ -203,7 +208,7 @@ impl RefusedRequests {
     /// What is wrong with a request, by the settings of now. This may take long.
     pub(crate) fn findings(&self, kept: &Kept) -> Vec<Finding> {
         let known = self.shared.known.load_full();
-        of_body(kept, &known.sources).findings().to_vec()
+        of_body(kept, &known).findings().to_vec()
     }
 
     /// The ids that begin so, in hexadecimal digits and hyphens.

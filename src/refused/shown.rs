@@ -26,9 +26,9 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    pub(super) fn new(entry: &Entry) -> Self {
+    pub(super) fn new(entry: &Entry, known: &Known) -> Self {
         Self {
-            shown: Shown::new(entry),
+            shown: Shown::new(entry, known),
             body: kept(&entry.kept.body),
         }
     }
@@ -73,19 +73,24 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(entry: &Entry) -> Self {
+    fn new(entry: &Entry, known: &Known) -> Self {
         let kept = &entry.kept;
+        // It may be a secret only since the settings have changed.
+        let unless_hidden = |text: &str| match known.hides(text.as_bytes()) {
+            true => "…".to_owned(),
+            false => text.to_owned(),
+        };
         let first = entry.diagnosis.findings().first();
         let counted = kept.is_misdirected().then_some(entry);
         Self {
             id: kept.id,
             at: kept.at,
             source: kept.source.as_deref().map(str::to_owned),
-            session: kept.shown_session().map(str::to_owned),
+            session: kept.shown_session().map(unless_hidden),
             path: kept.path.clone(),
             method: kept.method.clone(),
             peer: kept.peer.clone(),
-            user_agent: kept.shown("user-agent"),
+            user_agent: kept.shown("user-agent").as_deref().map(unless_hidden),
             status: kept.status,
             cause: kept.cause,
             reason: entry.reason(),
@@ -192,7 +197,7 @@ impl Details {
             )
         });
         Self {
-            shown: Shown::new(entry),
+            shown: Shown::new(entry, known),
             kept: self::kept(&kept.body),
             headers: headers.collect(),
             sha256: match &kept.body {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::capture::{Capture, CapturedBody};
 use super::cause::Cause;
 use super::diagnosis::{Diagnosis, of_body, of_head};
-use super::kept::{Body, Kept};
+use super::kept::{Body, Header, Kept};
 use super::known::{Known, named};
 use super::paths::{misdirected, shown_below};
 use super::pool::{Entry, Pool};
@@ -144,11 +144,13 @@ impl Thread<'_> {
         let is_secret = |name: &str| { secret.iter().flatten() }.any(|secret| secret == name);
         let mut headers = capture.headers;
         for header in &mut headers {
-            header.is_shown &= !is_secret(header.name.as_str());
-            header.is_shown &= !header
-                .value
-                .as_ref()
-                .is_some_and(|value| known.hides(value));
+            let is_hidden = |header: &Header| {
+                { &header.value }
+                    .as_ref()
+                    .is_some_and(|value| known.hides(value))
+            };
+            header.is_shown =
+                header.is_shown && !is_secret(header.name.as_str()) && !is_hidden(header);
         }
         let peer = capture.peer.map(|peer| match peer.port() {
             0 => peer.ip().to_string(),
@@ -217,7 +219,7 @@ impl Thread<'_> {
             return;
         };
         let known = self.shared.known.load_full();
-        let diagnosis = self.work(|| of_body(&kept, &known.sources));
+        let diagnosis = self.work(|| of_body(&kept, &known));
         let first = diagnosis.findings().first().cloned();
         if self.shared.pool().diagnosed(kept.id, diagnosis)
             && let Some((source, finding)) = kept.source.as_deref().zip(first)

@@ -484,7 +484,10 @@ async fn a_server_that_is_dropped_serves_nothing() {
             let again = offhook().bind(addresses[0]).without_admin().start().await;
             match again {
                 Ok(server) => return server,
-                Err(_) => actix_rt::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => {
+                    println!("not yet: {error}");
+                    actix_rt::time::sleep(Duration::from_millis(10)).await;
+                }
             }
         }
     };

@@ -246,8 +246,10 @@ impl World {
         clock: &Arc<dyn Clock>,
         folder: Option<TestFolder>,
     ) -> Self {
+        let pipeline = Self::start(opened, Vec::new(), metrics, clock).unwrap();
+        pipeline.obey();
         Self {
-            pipeline: Self::start(opened, Vec::new(), metrics, clock).unwrap(),
+            pipeline,
             metrics: Arc::clone(metrics),
             _folder: folder,
         }

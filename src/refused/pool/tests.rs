@@ -140,6 +140,9 @@ fn what_waits_again_is_found_by_its_last_reason() {
     assert_eq!(pool.get(id).unwrap().reason(), None);
     pool.diagnosed(id, done("hex"));
     assert_eq!((found(&pool, "base64"), found(&pool, "hex")), (0, 1));
+    pool.diagnose_again();
+    pool.diagnosed(id, done("accepted-now"));
+    assert_eq!((found(&pool, "hex"), found(&pool, "accepted-now")), (1, 1));
 }
 
 /// What comes has a place until it is looked into, whatever else is there.
@@ -165,6 +168,28 @@ fn explained_requests_of_one_source_leave_room_for_another() {
         pool.selected(&all).filter(of).count()
     };
     assert!(count("a") >= 6 && count("b") >= 6, "{:?}", ids(&pool));
+}
+
+/// Whatever mistakes the sender makes, and however long what it sends is.
+#[test]
+fn one_source_cannot_take_the_places_of_another_by_many_reasons() {
+    const REASONS: [&str; 5] = ["base64", "hex", "quoted", "prefix", "algorithm"];
+    let mut pool = pool(1000, 1_000_000);
+    for number in 0..100 {
+        pool.add(Entry::new(
+            kept(number, Cause::Signature, 1),
+            done("base64"),
+        ));
+    }
+    for (number, reason) in (100..600).zip(REASONS.iter().cycle()) {
+        let long = Kept {
+            source: Some("other".into()),
+            ..kept(number, Cause::Signature, 10_000)
+        };
+        pool.add(Entry::new(long, done(reason)));
+    }
+    let left = ids(&pool);
+    assert!((0..100).all(|number| left.contains(&number)), "{left:?}");
 }
 
 /// Who has the secret of one session cannot fill the places of another.
@@ -243,7 +268,7 @@ proptest! {
     /// Whatever comes, goes and is set, what is held is counted and within the limits.
     #[test]
     fn what_is_held_is_within_the_limits(
-        steps in prop::collection::vec((0..8_u8, 0..40_u128, 0..5000_usize), 1..200),
+        steps in prop::collection::vec((0..10_u8, 0..40_u128, 0..5000_usize), 1..200),
     ) {
         let mut pool = pool(8, 20_000);
         let mut limits = (8, 20_000);
@@ -259,6 +284,12 @@ proptest! {
                 1 => drop(pool.remove(id)),
                 6 => pool.diagnose_again(),
                 2 => drop(pool.diagnosed(id, done("base64"))),
+                7 => drop(pool.diagnosed(id, done("unexplained"))),
+                8 if pool.get(id).is_none() => {
+                    let head = Kept { body: Body::Unread, ..kept(number, Cause::NoSignature, 0) };
+                    let missing = Diagnosis::OfHead(Finding::new("missing", "why"));
+                    pool.add(Entry::new(head, missing));
+                }
                 3 => {
                     limits = (size % 16, size * 10);
                     let (keep, total) = limits;

@@ -56,7 +56,9 @@ fn of_signature(reason: &str) -> &'static str {
             "Set the clocks of both machines; a sender must sign again when it tries again. tolerance of the \
              source says how far a timestamp may be off."
         }
-        "address" => "Give the source the public_url that the sender was given, letter by letter.",
+        "address" => {
+            "Give the source the public_url that the sender was given, letter by letter; a proxy must not change path or query."
+        }
         "quoted" | "header-name" => "Send the signature alone.",
         "prefix" => {
             "Send what the scheme says in front of it; or give the source scheme = \"hmac\" with this prefix."

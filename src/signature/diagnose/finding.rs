@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::advice::advice;
-use crate::signature::secret::Secret;
 
 /// One reason why a signature is wrong, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,12 +37,13 @@ impl Finding {
         self
     }
 
-    /// Replaces a secret in the text, which a sender may have sent in place of a signature.
-    pub(crate) fn without(mut self, secret: &Secret) -> Self {
-        if let Ok(text) = str::from_utf8(secret.expose())
-            && self.why.contains(text)
-        {
-            self.why = self.why.replace(text, "…").into();
+    /// Without what may not be shown: a sender may have sent a secret in place of a signature, or in front of it.
+    pub(crate) fn without(mut self, hides: impl Fn(&[u8]) -> bool) -> Self {
+        let is_in_key = |(_, value): &(_, String)| hides(value.as_bytes());
+        // The text has the value of the key with escapes.
+        if self.key.as_ref().is_some_and(is_in_key) || hides(self.why.as_bytes()) {
+            self.key = None;
+            self.why = "what was sent holds a secret, and is not shown".into();
         }
         self
     }

@@ -55,14 +55,33 @@ pub(super) fn mismatch(
     if let Some((_, finding)) = keys.find(|(key, _)| matches(scheme, claim, key)) {
         return finding;
     }
-    for (how, other) in other_addresses(scheme) {
-        let claim = other.claim(headers, received_at);
-        if claim.is_ok_and(|claim| matches(&other, &claim, secret.expose())) {
-            let why = format!("it is made over another address: {how}");
-            return Finding::new("address", why);
-        }
+    let is_right = |scheme: &dyn Scheme, headers: &dyn Headers| {
+        let claim = scheme.claim(headers, received_at);
+        claim.is_ok_and(|claim| matches(scheme, &claim, secret.expose()))
+    };
+    // Not of this path and query, but as the settings have the address.
+    let as_set = WithoutTarget(headers);
+    let mut others = other_addresses(scheme).into_iter();
+    let other = others.find(|(_, other)| is_right(other, headers) || is_right(other, &as_set));
+    if let Some((how, _)) = other {
+        let why = format!("it is made over another address: {how}");
+        return Finding::new("address", why);
+    }
+    if scheme.signed_address().is_some() && is_right(scheme, &as_set) {
+        let why = "it is made over public_url as the settings have it: something before the server changes the path \
+            or the query";
+        return Finding::new("address", why);
     }
     unexplained()
+}
+
+/// Headers without the path and the query that were asked for.
+struct WithoutTarget<'a>(&'a dyn Headers);
+
+impl Headers for WithoutTarget<'_> {
+    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
+        self.0.value(name)
+    }
 }
 
 /// Twilio with addresses that are easily confused with that of the settings.

@@ -278,6 +278,14 @@ async fn a_signed_address_is_verified_as_it_was_sent() {
     let (_, found) = it.ask("GET", "/api/events", &json!({})).await;
     let events = found["events"].as_array().unwrap().iter();
     let sessions: BTreeSet<_> = events.map(|event| event["session"].as_str()).collect();
+    until("both are explained", async || {
+        let list = it.list("").await;
+        let reasons = list["refused"].as_array().unwrap().iter();
+        let reasons: Vec<_> = reasons.map(|one| one["reason"].as_str()).collect();
+        // The second was signed for the very address of the settings.
+        reasons == ["unexplained", "address", "unexplained"].map(Some)
+    })
+    .await;
     let own = "AC0123456789abcdef0123456789abcdef";
     assert_eq!(sessions, [None, Some(own), Some("a/b c")].into());
     it.0.server.stop().await;

@@ -119,7 +119,10 @@ async fn a_slow_body_is_kept_without_it() {
 
 #[actix_web::test]
 async fn no_credential_and_no_token_is_shown() {
-    let more = format!("sessions.own.secrets = [\"hidden-secret-of-own\"]\n{MORE}");
+    let more = format!(
+        "sessions.own.secrets = [\"hidden-secret-of-own\"]\n\
+         sessions.short.secrets = ['hidden\"x']\n{MORE}"
+    );
     let it = Refusing::start("refused-hidden", &more).await;
     let request = message("1", NEW)
         .path("/webhook/408f7372")
@@ -162,6 +165,13 @@ async fn no_credential_and_no_token_is_shown() {
     let details = it.details(&it.newest().await).await;
     assert!(!details.to_string().contains("hidden"), "{details}");
     assert_eq!(details["body"]["sessionId"], "own");
+    // One in front of a signature, with what is escaped in a text.
+    let prefixed = format!("hidden\"x={}", "0".repeat(64));
+    let prefixed = TestRequest::post("{}").header("X-Webhook-Signature", &prefixed);
+    it.send(&prefixed, 401).await;
+    let details = it.details(&it.newest().await).await;
+    assert_eq!(details["reason"], "prefix");
+    assert!(!details.to_string().contains("hidden"), "{details}");
     for path in [
         "/webhook/hidden-path-token",
         "/plain/hidden-path-toke",

@@ -155,6 +155,27 @@ async fn deleted_events_start_nowhere() {
     assert_eq!(one.all_left(), []);
 }
 
+/// The controls were made before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_that_was_closed_counts_by_what_it_has_saved() {
+    let instance = Instance::alone();
+    let Instance { world, cluster } = &instance;
+    let mut one = world.add("handler:one").await;
+    until("opened", || instance.runs("handler:one") == 2).await;
+    world.append(1).await;
+    assert_eq!(one.next().await, (1, 1));
+    one.settled(world, 1).await;
+    let controls = world.pipeline.consumers().remove(0);
+    assert_eq!(controls.events().await.len(), 2);
+    cluster.grant(0, true);
+    cluster.grant(1, true);
+    until("given back", || instance.runs("handler:one") == 0).await;
+    assert_eq!(controls.events().await.len(), 2);
+    let status = controls.status().await.unwrap();
+    assert_eq!((status.unsettled, status.floor), (0, 1));
+    world.pipeline.stop().await;
+}
+
 /// Another instance has answered them, and this one has not read them yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_consumer_starts_after_what_others_have_answered() {
@@ -232,8 +253,8 @@ async fn nothing_starts_in_a_share_that_is_not_held() {
     dispatch.open_share(&open).await;
     assert_eq!(instance.runs("handler:one"), 0);
     held.send_replace(BTreeMap::from([(share, grant)]));
-    assert!(!dispatch.start_again().await);
-    assert_eq!(instance.runs("handler:one"), 1);
+    // It is tried again by itself.
+    until("started", || instance.runs("handler:one") == 1).await;
     // It was lost, and nothing has told the runner yet.
     held.send_replace(BTreeMap::new());
     world.append(1).await;
