@@ -57,7 +57,7 @@ pub(super) struct OpenShare {
 #[derive(Debug, Clone)]
 pub(super) struct WantedConsumer {
     consumer: Arc<Consumer>,
-    /// Where it starts if the journal that several instances share does not know it any more.
+    /// Where it starts if the journal that several instances share does not know it any more; 0 on a single machine.
     start: Seq,
 }
 
@@ -124,6 +124,11 @@ impl Dispatch {
             self.wanted().remove(name);
         }
         self.runners.drain(name).await;
+        let _open = self.open.lock().await;
+        // Another change may have started it again.
+        if !self.wanted().contains_key(name) {
+            self.metrics.stopped(name);
+        }
     }
 
     pub(super) fn forget_metrics(&self, name: &str) {
@@ -149,8 +154,9 @@ impl Dispatch {
             .collect();
         for (name, start) in left {
             if let Err(error) = self.introduce_again(&name, start).await {
+                // It is the same with all that are unknown; what is known can start.
                 log::debug!("{name}, and others, cannot be added again now: {error}");
-                return true;
+                break;
             }
         }
         let left = open.values().map(|share| self.start_left(share));
@@ -332,9 +338,8 @@ impl Dispatch {
             return Err(error);
         }
         self.metrics.started(&name);
-        let start = 0;
         self.wanted()
-            .insert(name, WantedConsumer { consumer, start });
+            .insert(name, WantedConsumer { consumer, start: 0 });
         Ok(())
     }
 

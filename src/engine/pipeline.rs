@@ -159,7 +159,8 @@ impl Pipeline {
     /// # Errors
     ///
     /// When a consumer of its name runs, when all have been stopped, or when the journal cannot say how
-    /// far it had come. Where several instances share the journal, one that is known to it starts later then.
+    /// far it had come. Where several instances share the journal, one that cannot start in a share yet starts there
+    /// later.
     pub(crate) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
         self.dispatch.add(consumer).await
     }
@@ -205,7 +206,8 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// As [`Pipeline::add`]; then neither of them runs.
+    /// As [`Pipeline::add`]; then neither of them runs. Where several instances share the journal, only when all have
+    /// been stopped.
     pub(crate) async fn replace(&self, consumer: Consumer) -> Result<(), Error> {
         self.dispatch.replace(consumer).await
     }
@@ -239,7 +241,6 @@ impl Pipeline {
             );
             drained.await;
         }
-        self.dispatch.metrics.stopped(name);
     }
 
     /// Removes the metrics of a consumer that was retired for good.

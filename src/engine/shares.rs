@@ -279,7 +279,7 @@ const LAPSED_PAUSE: Duration = Duration::from_millis(100);
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Each pause before a consumer is tried again is twice as long as the one before, up to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long the attempts of a share may take that another instance is to have.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);

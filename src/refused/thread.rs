@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::capture::{Capture, CapturedBody};
 use super::cause::Cause;
 use super::diagnosis::{Diagnosis, of_body, of_head};
-use super::kept::{Body, Header, Kept};
+use super::kept::{Body, Kept};
 use super::known::{Known, named};
 use super::paths::{misdirected, shown_below};
 use super::pool::{Entry, Pool};
@@ -144,13 +144,11 @@ impl Thread<'_> {
         let is_secret = |name: &str| { secret.iter().flatten() }.any(|secret| secret == name);
         let mut headers = capture.headers;
         for header in &mut headers {
-            let is_hidden = |header: &Header| {
-                { &header.value }
-                    .as_ref()
-                    .is_some_and(|value| known.hides(value))
-            };
-            header.is_shown =
-                header.is_shown && !is_secret(header.name.as_str()) && !is_hidden(header);
+            if header.is_shown {
+                let value = header.value.as_ref();
+                let is_hidden = value.is_some_and(|value| known.hides(value));
+                header.is_shown = !is_hidden && !is_secret(header.name.as_str());
+            }
         }
         let peer = capture.peer.map(|peer| match peer.port() {
             0 => peer.ip().to_string(),
